@@ -1,0 +1,1 @@
+"""The domain of pdk-pipeline: test results from log to database to mail. Knows nothing of Celery (see `workers`)."""

@@ -1,0 +1,276 @@
+"""Settings: every PDK_* variable and every key of pdk.toml, in one place, with its default and its meaning."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import platformdirs
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pdk_pipeline.errors import BadSetting
+
+ENV_PREFIX = "PDK_"
+CONFIG_NAME = "pdk.toml"
+BROKER_SCHEMES = ("redis://", "rediss://", "redis+socket://")
+
+
+def default_home() -> Path:
+    """The home directory when PDK_HOME does not name one: the platform's place for a user's data."""
+    return Path(platformdirs.user_data_path("pdk"))
+
+
+def _known_time_zone(name: str) -> str:
+    if name:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"there is no time zone {name!r}; an example is 'Europe/Berlin'") from None
+    return name
+
+
+def _broker_address(url: SecretStr | None) -> SecretStr | None:
+    # The value may hold a password, so the message does not repeat it.
+    if url is not None and url.get_secret_value() and not url.get_secret_value().startswith(BROKER_SCHEMES):
+        raise ValueError(f"a broker's address begins with one of {', '.join(BROKER_SCHEMES)}")
+    return url if url is not None and url.get_secret_value() else None
+
+
+def _several(value: object) -> object:
+    """In the environment a list is written with commas, or with colons as in PATH when it is one of paths."""
+    return [part for part in value.replace(os.pathsep, ",").split(",") if part] if isinstance(value, str) else value
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  (Path.absolute keeps `..`)
+
+
+Directory = Annotated[Path, AfterValidator(_absolute)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. The environment (PDK_NAME) wins over pdk.toml (name), that over the default."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    home: Directory = Field(
+        default_factory=default_home,
+        description="directory of the database, the spool and the embedded broker's files; only PDK_HOME can set it",
+    )
+    broker_url: Annotated[SecretStr | None, AfterValidator(_broker_address)] = Field(
+        default=None, description="address of a Redis of your own; without one, `pdk up` or this process does the work"
+    )
+    timezone: Annotated[str, AfterValidator(_known_time_zone)] = Field(
+        default="", description="the site's time zone, e.g. Europe/Berlin; empty is the machine's own"
+    )
+    import_roots: Annotated[list[Directory], BeforeValidator(_several)] = Field(
+        default=[], description="directories that a networked broker's tasks may name files in, besides the spool"
+    )
+    settle_seconds: float = Field(
+        default=30, ge=0, description="a log in incoming/ is taken once it has not changed for so long"
+    )
+    resend_seconds: float = Field(
+        default=120, ge=0, description="a claimed log that was not imported for so long is handed over again"
+    )
+    most_attempts: int = Field(
+        default=3, ge=1, description="a log that killed its import is quarantined at this attempt"
+    )
+    record_limit_mb: int = Field(
+        default=64, ge=1, le=1024, description="a record larger than this is quarantined, in MB"
+    )
+    writer_wait_seconds: float = Field(
+        default=600, ge=0, description="how long a command waits for another one that is writing the database"
+    )
+    general_processes: int = Field(
+        default=2, ge=1, description="processes of the general worker that `pdk up` starts"
+    )
+    flower_address: str = Field(default="127.0.0.1", description="where Flower listens")
+    flower_port: int = Field(default=5555, ge=0, le=65535, description="port of Flower; 0 is a free one")
+    flower_basic_auth: SecretStr | None = Field(
+        default=None, description="user:password for Flower; opens its API too, so whoever has it can run tasks"
+    )
+    log_level: Annotated[str, BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v)] = Field(
+        default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
+    )
+
+    @property
+    def database(self) -> Path:
+        """The one SQLite file."""
+        return self.home / "pdk.db"
+
+    @property
+    def spool(self) -> Path:
+        """The directory of incoming/, processing/, archive/ and quarantine/."""
+        return self.home / "spool"
+
+    @property
+    def run_directory(self) -> Path:
+        """Files of the processes that run: sockets, pids, the embedded broker's data, logs."""
+        return self.home / "run"
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The site's time zone; None is the machine's own."""
+        return ZoneInfo(self.timezone) if self.timezone else None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Our two sources in place of the library's, because they know where each value was read."""
+        return init_settings, Environment(settings_cls), ConfigFile(settings_cls)
+
+
+class _Source(PydanticBaseSettingsSource):
+    """A source of settings that can say where each one was read."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        self.found = self.read()
+
+    def read(self) -> dict[str, tuple[Any, str]]:
+        """Each setting that this source holds: its name, its value and where it was read."""
+        raise NotImplementedError
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        value, _ = self.found.get(field_name, (None, ""))
+        return value, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, (value, _) in self.found.items()}
+
+
+class Environment(_Source):
+    """PDK_NAME, and for a secret PDK_NAME_FILE, the path of a file that holds it."""
+
+    def read(self) -> dict[str, tuple[Any, str]]:
+        found: dict[str, tuple[Any, str]] = {}
+        for name, field in Settings.model_fields.items():
+            variable = ENV_PREFIX + name.upper()
+            if variable in os.environ:
+                found[name] = os.environ[variable], f"the environment, {variable}"
+            elif _is_secret(field) and f"{variable}_FILE" in os.environ:
+                found[name] = _secret_from(os.environ[f"{variable}_FILE"], f"{variable}_FILE")
+        return found
+
+
+class ConfigFile(_Source):
+    """pdk.toml in the home directory; for a secret also name_file."""
+
+    def read(self) -> dict[str, tuple[Any, str]]:
+        path = config_path()
+        found: dict[str, tuple[Any, str]] = {}
+        for key, value in _read_toml(path).items():
+            name = key.removesuffix("_file")
+            if key == "home":
+                raise BadSetting(f"home in {path}", advice="Set it with the environment variable PDK_HOME.")
+            if key in Settings.model_fields:
+                found[key] = value, str(path)
+            elif name in Settings.model_fields and _is_secret(Settings.model_fields[name]):
+                found.setdefault(name, _secret_from(str(value), f"{key} in {path}"))
+            else:
+                raise BadSetting(f"{key} in {path}: there is no such setting", advice=_did_you_mean(key))
+        return found
+
+
+def config_path() -> Path:
+    """The settings file: pdk.toml in the home directory, or what PDK_CONFIG names."""
+    named = os.environ.get("PDK_CONFIG")
+    home = os.environ.get("PDK_HOME")
+    return _absolute(Path(named)) if named else (_absolute(Path(home)) if home else default_home()) / CONFIG_NAME
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        if "PDK_CONFIG" in os.environ:
+            raise BadSetting(f"PDK_CONFIG names {path}, which does not exist") from None
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSetting(f"{path} is not valid TOML: {error}") from None
+    except OSError as error:
+        raise BadSetting(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _secret_from(path: str, told_by: str) -> tuple[str, str]:
+    try:
+        return Path(path).expanduser().read_text().strip(), f"the file {path}, named by {told_by}"
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSetting(f"{told_by}: {path} cannot be read: {error}") from None
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return "SecretStr" in str(field.annotation)
+
+
+def _did_you_mean(key: str) -> str:
+    near = difflib.get_close_matches(key, Settings.model_fields, n=1)
+    return f"Did you mean {near[0]}?" if near else "`pdk config` lists them."
+
+
+def load() -> Settings:
+    """The settings as they are now.
+
+    Raises BadSetting, in one line that names the setting and where it was read.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        problem = str(first["msg"]).removeprefix("Value error, ")
+        raise BadSetting(f"{name} from {origins().get(name, 'the default')}: {problem}") from None
+
+
+@functools.cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return load()
+
+
+def origins() -> dict[str, str]:
+    """Where each setting that is not at its default was read."""
+    sources = ConfigFile(Settings).found | Environment(Settings).found
+    return {name: origin for name, (_, origin) in sources.items()}
+
+
+class Shown(NamedTuple):
+    """One setting, as `pdk config` shows it."""
+
+    name: str
+    value: Any
+    """Ready for JSON; a secret is masked."""
+    origin: str
+    meaning: str
+
+
+def shown() -> list[Shown]:
+    """Every setting with its value and where it came from. Raises BadSetting."""
+    values = load()
+    came_from = origins()
+    return [
+        Shown(name, _masked(getattr(values, name)), came_from.get(name, "default"), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _masked(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return "********"
+    if isinstance(value, list):
+        return [_masked(part) for part in value]
+    return str(value) if isinstance(value, Path) else value

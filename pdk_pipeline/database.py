@@ -1,0 +1,262 @@
+"""The one place that opens SQLite: connections, transactions, migrations, the writer's lock."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import socket
+import sqlite3
+import time
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from pdk_pipeline.errors import DatabaseTooNew, DatabaseUnusable, NoDatabase, PdkError, WriterBusy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pdk_pipeline.config import Settings
+
+Connection = sqlite3.Connection
+
+BUSY_SECONDS = 60
+"""How long a statement waits for another connection's transaction; ours are short, so this is never felt."""
+
+
+def connect(path: Path, *, read_only: bool = False) -> Connection:
+    """An open connection with every pragma and function that we rely on; no transaction is begun.
+
+    Raises NoDatabase when `read_only` and there is none, DatabaseUnusable when SQLite cannot open it,
+    DatabaseTooNew when a newer pdk made it.
+    """
+    if read_only and not path.exists():
+        raise NoDatabase(str(path), advice="`pdk initdb` makes one, and so does the first `pdk import`.")
+    try:
+        db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    except sqlite3.Error as error:
+        raise DatabaseUnusable(f"{path}: {error}", advice="`pdk doctor` looks for the cause.") from None
+    try:
+        if not read_only:
+            # Only a file that is still empty takes this; it is what lets the file shrink again.
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            db.execute("PRAGMA journal_mode = WAL")
+        # One fsync a commit is nothing when a file is one transaction, and after a power cut nothing is missing.
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA temp_store = MEMORY")
+        db.execute("PRAGMA cache_size = -65536")
+        if read_only:
+            db.execute("PRAGMA query_only = ON")
+        db.create_function("pdk_log", 4, _LogReader(), deterministic=True)
+        version = schema_version(db)
+    except sqlite3.Error as error:
+        db.close()
+        raise DatabaseUnusable(f"{path}: {error}", advice="`pdk doctor` looks for the cause.") from None
+    if version > newest_version():
+        db.close()
+        raise DatabaseTooNew(
+            f"{path} has version {version}, this pdk knows {newest_version()}", advice="Upgrade pdk-pipeline."
+        )
+    return db
+
+
+@contextlib.contextmanager
+def reading(settings: Settings) -> Iterator[Connection]:
+    """A connection that only reads, inside one transaction: everything read is of the same moment.
+
+    Raises NoDatabase, DatabaseUnusable, DatabaseTooNew.
+    """
+    with contextlib.closing(connect(settings.database, read_only=True)) as db:
+        if schema_version(db) == 0:
+            raise NoDatabase(f"{settings.database} is empty", advice="`pdk initdb` makes it ready.")
+        db.execute("BEGIN")
+        yield db
+
+
+@contextlib.contextmanager
+def opened(settings: Settings) -> Iterator[Connection]:
+    """A connection that may write, with the schema up to date and no transaction begun (see `transaction`)."""
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseUnusable(
+            f"{settings.home} cannot be made: {error.strerror}", advice="PDK_HOME names another place."
+        ) from None
+    with contextlib.closing(connect(settings.database)) as db:
+        migrate(db)
+        yield db
+
+
+@contextlib.contextmanager
+def transaction(db: Connection) -> Iterator[None]:
+    """Everything inside becomes true together or not at all."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        # A full disk may have rolled back already.
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def writing(settings: Settings) -> Iterator[Connection]:
+    """A connection inside one transaction, committed at the end: what most tasks need."""
+    with opened(settings) as db, transaction(db):
+        yield db
+
+
+# Migrations -------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _migrations() -> tuple[tuple[int, str], ...]:
+    files = [file for file in resources.files("pdk_pipeline.schema").iterdir() if file.name.endswith(".sql")]
+    return tuple(sorted((int(file.name.partition("_")[0]), file.read_text(encoding="utf-8")) for file in files))
+
+
+def newest_version() -> int:
+    """The schema version that this program makes."""
+    return _migrations()[-1][0]
+
+
+def schema_version(db: Connection) -> int:
+    """The version of an open database; 0 is an empty one."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(db: Connection) -> int:
+    """Bring the schema up to date, each step in a transaction of its own. Returns how many steps were needed."""
+    if schema_version(db) == newest_version():
+        return 0
+    steps = 0
+    for number, script in _migrations():
+        with transaction(db):
+            # Asked again inside the transaction: another process may have been quicker.
+            if schema_version(db) >= number:
+                continue
+            for statement in _statements(script):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number}")
+            steps += 1
+    return steps
+
+
+def _statements(script: str) -> Iterator[str]:
+    # executescript() would commit the transaction that we are in.
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+# Logs -------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _decompressor() -> zstandard.ZstdDecompressor:
+    return zstandard.ZstdDecompressor()
+
+
+def unpack(block: bytes) -> bytes:
+    """The bytes of a log block (table `log_block`)."""
+    return _decompressor().decompress(block)
+
+
+class _LogReader:
+    """The SQL function pdk_log(block id, data, start, length): a result's log as text."""
+
+    def __init__(self) -> None:
+        self.block_id: int | None = None
+        self.unpacked = b""
+
+    def __call__(self, block_id: int | None, data: bytes | None, start: int | None, length: int | None) -> str | None:
+        if data is None or start is None or length is None:
+            return None
+        if block_id != self.block_id:  # neighbours share a block: unpack it once
+            self.block_id, self.unpacked = block_id, unpack(data)
+        return readable(undotted(self.unpacked[start : start + length]))
+
+
+def undotted(dotted: bytes) -> bytes:
+    """The text of a multi-line field from its lines in a PDK log, each of which begins with a dot."""
+    return dotted[1:].replace(b"\n.", b"\n")
+
+
+def readable(text: bytes) -> str:
+    r"""Text that anything can show: bytes that are not UTF-8 as \xff escapes, NUL as the two characters \0.
+
+    Source: the PDK log format, Syntax.
+    """
+    return text.decode("utf-8", "backslashreplace").replace("\0", "\\0")
+
+
+# The writer's lock ------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def writer_lock(
+    settings: Settings, role: str, *, wait_seconds: float, on_wait: Callable[[str], None] = lambda _holder: None
+) -> Iterator[None]:
+    """Be the one process that writes the database of this home.
+
+    SQLite alone would keep the data whole; the lock keeps two writers from taking each other's tasks.
+    `role` is what others are told holds it. `on_wait` is called once, with the holder, when waiting begins.
+    Raises WriterBusy after `wait_seconds`.
+    """
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        handle = os.open(settings.database.with_name("pdk.db.writer"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise DatabaseUnusable(
+            f"{settings.home} cannot be written: {error.strerror}", advice="PDK_HOME names another place."
+        ) from None
+    with os.fdopen(handle, "r+") as lock:
+        _acquire(lock, wait_seconds, on_wait)
+        lock.seek(0)
+        lock.truncate()
+        json.dump({"pid": os.getpid(), "role": role, "host": socket.gethostname()}, lock)
+        lock.flush()
+        yield
+
+
+def _acquire(lock: object, wait_seconds: float, on_wait: Callable[[str], None]) -> None:
+    deadline = time.monotonic() + wait_seconds
+    told = False
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[call-overload]
+        except BlockingIOError:
+            holder = _holder(lock)
+            if time.monotonic() >= deadline:
+                raise WriterBusy(holder, advice="Try again when it has finished.") from None
+            if not told:
+                on_wait(holder)
+                told = True
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _holder(lock: object) -> str:
+    try:
+        lock.seek(0)  # type: ignore[attr-defined]
+        told = json.load(lock)  # type: ignore[arg-type]
+        return f"{told['role']}, process {told['pid']}"
+    except (ValueError, KeyError):
+        return "a process that is just starting"
+
+
+def fault(error: sqlite3.Error, path: Path) -> PdkError:
+    """What a user can be told of a fault inside SQLite: a full disk, a damaged file, a read-only directory."""
+    return DatabaseUnusable(f"{path}: {error}", advice="`pdk doctor` looks for the cause.")

@@ -1,0 +1,89 @@
+"""One tree of errors. A class's docstring is the sentence that a user sees first; the caller adds the particulars."""
+
+
+class PdkError(Exception):
+    """Something is not as it should be."""
+
+    def __init__(self, particulars: str = "", *, advice: str = "") -> None:
+        """`particulars`: what and where. `advice`: what to do about it, a sentence."""
+        super().__init__(particulars, advice)
+        self.particulars = particulars
+        self.advice = advice
+
+    def __str__(self) -> str:
+        sentence = (type(self).__doc__ or "").splitlines()[0]
+        if self.particulars:
+            sentence = f"{sentence.rstrip('.')}: {self.particulars}"
+        return f"{sentence.rstrip('.')}. {self.advice}" if self.advice else sentence
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions cross process borders in task results; keyword arguments need telling how.
+        return _rebuild, (type(self), self.particulars, self.advice)
+
+
+def _rebuild(kind: type[PdkError], particulars: str, advice: str) -> PdkError:
+    return kind(particulars, advice=advice)
+
+
+class PassingFault(PdkError):
+    """This did not work now and may work later."""
+
+
+class BadSetting(PdkError):
+    """A setting cannot be used."""
+
+
+class DatabaseTooNew(PdkError):
+    """The database was made by a newer pdk."""
+
+
+class DatabaseUnusable(PdkError):
+    """The database cannot be used."""
+
+
+class NoDatabase(PdkError):
+    """There is no database yet."""
+
+
+class WriterBusy(PassingFault):
+    """Another process is writing this database."""
+
+
+class UnreadableLog(PdkError):
+    """This file cannot be read as a log."""
+
+
+class UnknownFormat(PdkError):
+    """There is no such log format."""
+
+
+class PathRefused(PdkError):
+    """A file outside the spool and the import roots is not read on behalf of another machine."""
+
+
+class UnknownRun(PdkError):
+    """There is no such test run."""
+
+
+class UnknownTest(PdkError):
+    """There is no such test."""
+
+
+class UnknownQuarantineItem(PdkError):
+    """There is nothing of that id in the quarantine."""
+
+
+class BrokerUnavailable(PassingFault):
+    """The broker does not answer."""
+
+
+class TaskFailed(PdkError):
+    """The worker could not do it."""
+
+
+class AlreadyUp(PdkError):
+    """A `pdk up` of this home is running."""
+
+
+class ServerPartMissing(PdkError):
+    """A part that only a server needs is not installed."""
