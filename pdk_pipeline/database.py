@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
+from pdk_pipeline.formats.text import readable, undotted
 from pdk_pipeline.errors import DatabaseTooNew, DatabaseUnusable, NoDatabase, PdkError, WriterBusy
 
 if TYPE_CHECKING:
@@ -186,19 +187,6 @@ class _LogReader:
         if block_id != self.block_id:  # neighbours share a block: unpack it once
             self.block_id, self.unpacked = block_id, unpack(data)
         return readable(undotted(self.unpacked[start : start + length]))
-
-
-def undotted(dotted: bytes) -> bytes:
-    """The text of a multi-line field from its lines in a PDK log, each of which begins with a dot."""
-    return dotted[1:].replace(b"\n.", b"\n")
-
-
-def readable(text: bytes) -> str:
-    r"""Text that anything can show: bytes that are not UTF-8 as \xff escapes, NUL as the two characters \0.
-
-    Source: the PDK log format, Syntax.
-    """
-    return text.decode("utf-8", "backslashreplace").replace("\0", "\\0")
 
 
 # The writer's lock ------------------------------------------------------------------------------------------

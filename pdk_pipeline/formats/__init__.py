@@ -1,0 +1,59 @@
+"""The formats that a log can have, one file each, and the registry that tells them apart.
+
+To add one: write a module with `NAME`, `recognises(beginning)` and `read(stream, defaults, zone)`, and name it in FORMATS.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from pdk_pipeline.errors import UnknownFormat
+from pdk_pipeline.formats import pdk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import tzinfo
+
+    from pdk_pipeline.results import Reading
+
+
+class Source(Protocol):
+    """Where a reader takes bytes from (`stream.LogStream` is one)."""
+
+    def read(self) -> bytes:
+        """The next piece; empty at the end. Raises stream.Damaged."""
+
+
+class Format(Protocol):
+    """One format of logs: a module."""
+
+    NAME: str
+
+    def recognises(self, beginning: bytes) -> bool:
+        """Whether a log that begins so is of this format."""
+
+    def read(
+        self, source: Source, *, defaults: Mapping[str, str], zone: tzinfo | None, record_limit: int
+    ) -> Iterator[Reading]:
+        """Everything that stands in the log, in order; never raises for what stands there.
+
+        `defaults`: fields for records that lack them. `zone`: of times that name none.
+        `record_limit`: bytes of the largest record to hold.
+        """
+
+
+FORMATS: tuple[Format, ...] = (pdk,)
+"""Asked in this order; the PDK log is the last, since it refuses no beginning."""
+
+
+def named(name: str) -> Format:
+    """The format of that name. Raises UnknownFormat."""
+    for format_ in FORMATS:
+        if format_.NAME == name:
+            return format_
+    raise UnknownFormat(name, advice=f"There are: {', '.join(format_.NAME for format_ in FORMATS)}.")
+
+
+def detect(beginning: bytes) -> Format:
+    """The format of a log that begins so."""
+    return next(format_ for format_ in FORMATS if format_.recognises(beginning))

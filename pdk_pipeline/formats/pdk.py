@@ -1,0 +1,306 @@
+"""The PDK log: a series of `name=value` records, read as a stream.
+
+Two ways through a record, with the same outcome (a property test holds them together): `_quick` knows the plain
+shape that test runners write and takes whole fields in single steps of the regular expression engine; everything
+else goes line by line through `_careful`, which is the format to the letter.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pdk_pipeline.formats.fields import Unfit, interpret
+from pdk_pipeline.formats.pdk_writer import fields_as_text
+from pdk_pipeline.formats.stream import Damaged
+from pdk_pipeline.formats.text import dotted, readable, undotted
+from pdk_pipeline.results import Reading, Rejection, Skipped, Warned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import tzinfo
+
+    from pdk_pipeline.formats import Source
+
+NAME = "pdk"
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+# Plain one-line fields: a lower-case name, no white space at either end of the line.
+_PLAIN = rb"(?:[a-z_][a-z0-9_.-]*+=[^\n]*+(?<![ \t\r\x0b\x0c])\n)"
+_HEAD = re.compile(rb"\n*+(" + _PLAIN + rb"++)(?:(log:\n)|END\n)")
+_LOG_END = re.compile(rb"\n[^.]")
+_TAIL = re.compile(rb"\n\n++(" + _PLAIN + rb"*+)END\n")
+_FIELD = re.compile(r"([^=]*)=(.*)\n")
+_END_LINE = re.compile(rb"^[ \t\r\x0b\x0c]*END[ \t\r\x0b\x0c]*$\n?", re.MULTILINE)
+_RESUMES = re.compile(rb"^[ \t\r\x0b\x0c]*(?:END[ \t\r\x0b\x0c]*\n|START[ \t\r\x0b\x0c]*$)", re.MULTILINE)
+
+
+def recognises(beginning: bytes) -> bool:  # noqa: ARG001
+    """Always: what no other format claims is read as a PDK log, and what is none comes out as rejections."""
+    return True
+
+
+def read(
+    source: Source, *, defaults: Mapping[str, str], zone: tzinfo | None, record_limit: int
+) -> Iterator[Reading]:
+    """Everything that stands in the log (see `formats.Format.read`)."""
+    return _Reader(defaults, zone, record_limit).read(source)
+
+
+class _Reader:
+    """What a reader knows between two records."""
+
+    def __init__(self, fallbacks: Mapping[str, str], zone: tzinfo | None, record_limit: int) -> None:
+        self.fallbacks = dict(fallbacks)
+        self.zone = zone
+        self.record_limit = record_limit
+        self.defaults: dict[str, str] = {}  # since START, by SETDEFAULT
+        self.default_log = b""
+        self.base = self.fallbacks  # the two together: what a record begins with
+        self.data = b""  # what is held of the log …
+        self.offset = 0  # … from this byte on …
+        self.line = 1  # … which is on this line
+
+    # The stream ---------------------------------------------------------------------------------------------
+
+    def read(self, source: Source) -> Iterator[Reading]:
+        damage = ""
+        is_first = True
+        while True:
+            try:
+                piece = source.read()
+            except Damaged as error:
+                piece, damage = b"", str(error)
+            if is_first and piece.startswith(BYTE_ORDER_MARK):
+                self.offset += len(BYTE_ORDER_MARK)
+                piece = piece[len(BYTE_ORDER_MARK) :]
+            is_first = False
+            if not piece:
+                break
+            self.data = self.data + piece if self.data else piece
+            yield from self._whole_records()
+            if len(self.data) > self.record_limit:
+                yield from self._oversized(source)
+        if damage and not self.data:
+            yield Rejection(self.line, self.offset, damage, b"", self._preamble())
+        yield from self._careful(0, len(self.data), damage or "no END at the end of the file")
+
+    def _whole_records(self) -> Iterator[Reading]:
+        """Everything up to the last END that is held. No line of a multi-line field can look like one."""
+        stop = self.data.rfind(b"\nEND\n") + 5
+        if stop < 5:
+            stop = max((match.end() for match in _END_LINE.finditer(self.data) if match[0].endswith(b"\n")), default=0)
+        position = 0
+        while position < stop:
+            outcome = self._quick(position, stop)
+            if outcome is not None:
+                reading, position = outcome
+                yield reading
+                continue
+            end_line = _END_LINE.search(self.data, position, stop)
+            after = end_line.end() if end_line else stop
+            yield from self._careful(position, after, "")
+            position = after
+        self._forget(stop)
+
+    def _forget(self, length: int) -> None:
+        self.line += self.data.count(b"\n", 0, length)
+        self.offset += length
+        self.data = self.data[length:]
+
+    def _line_at(self, position: int) -> int:
+        return self.line + self.data.count(b"\n", 0, position)
+
+    def _oversized(self, source: Source) -> Iterator[Reading]:
+        """A record too large to hold goes out in pieces, up to the END or START that ends it."""
+        line, offset = self.line, self.offset
+        reason = f"the record is larger than {self.record_limit >> 20} MB"
+        preamble = self._preamble()
+        while True:
+            resumes = _RESUMES.search(self.data)
+            if resumes:
+                stop = resumes.end() if b"END" in resumes[0] else resumes.start()
+                break
+            # The last line stays: it may be the beginning of END or START.
+            kept = self.data.rfind(b"\n") + 1 or len(self.data)
+            yield Rejection(line, offset, reason, self.data[:kept], preamble, is_continued=True)
+            self._forget(kept)
+            try:
+                piece = source.read()
+            except Damaged:
+                piece = b""  # the next read says so again
+            if not piece:
+                stop = len(self.data)
+                break
+            self.data += piece
+        yield Rejection(line, offset, reason, self.data[:stop], preamble)
+        self._forget(stop)
+        yield from self._whole_records()
+
+    # A record in its plain shape ------------------------------------------------------------------------------
+
+    def _quick(self, position: int, stop: int) -> tuple[Reading, int] | None:
+        """The record at `position` and where it ends; None when it is not of the plain shape."""
+        data = self.data
+        head = _HEAD.match(data, position, stop)
+        if head is None:
+            return None
+        if head[2] is None:
+            text, log, end = head[1], self.default_log, head.end()
+        else:
+            log_start = head.end()
+            log_end = _LOG_END.search(data, log_start - 1, stop)
+            tail = _TAIL.match(data, log_end.start(), stop) if log_end else None
+            if log_end is None or tail is None:
+                return None
+            text, log, end = head[1] + tail[1], data[log_start : log_end.start() + 1], tail.end()
+        fields = dict(_FIELD.findall(readable(text)))
+        if "log" in fields:
+            if head[2]:
+                return None
+            log = _one_line_log(fields.pop("log"))
+        warnings: list[str] = []
+        outcome = interpret(self.base | fields, log, self.zone, warnings)
+        if warnings or isinstance(outcome, Unfit):
+            return None
+        return outcome, end
+
+    # A stretch to the letter ----------------------------------------------------------------------------------
+
+    def _careful(self, position: int, stop: int, if_cut_off: str) -> Iterator[Reading]:
+        """The lines from `position` to `stop`, which follows an END line or is the end of the log.
+
+        `if_cut_off` is the reason to tell when a record is not complete there.
+        """
+        record = _Record()
+        while position < stop:
+            newline = self.data.find(b"\n", position, stop)
+            after = newline + 1 if newline >= 0 else stop
+            line = self.data[position:after]
+            word = line.strip()
+            if record.takes_dotted(line, word):
+                pass
+            elif word == b"END":
+                record.begin_at(position)
+                yield from self._ended(record, after)
+                record = _Record()
+            elif word == b"SETDEFAULT":
+                yield from self._defaults_set(record, after)
+                record = _Record()
+            elif word == b"START":
+                if record.begin is not None:
+                    yield Warned(self._line_at(record.begin), "an unfinished record was forgotten, START follows it")
+                record = _Record()
+                self.defaults, self.default_log, self.base = {}, b"", self.fallbacks
+            elif word and not word.startswith(b"#"):
+                record.begin_at(position)
+                if problem := record.take(word):
+                    record.fail(f"{problem} (line {self._line_at(position)})")
+            position = after
+        if record.begin is not None:
+            yield self._rejection(record.begin, stop, if_cut_off)
+
+    def _ended(self, record: _Record, after: int) -> Iterator[Reading]:
+        assert record.begin is not None  # noqa: S101
+        if record.problem or not record.has_fields:
+            yield self._rejection(record.begin, after, record.problem or "END without a record before it")
+            return
+        warnings: list[str] = []
+        log = self.default_log if record.log is None else record.log
+        outcome = interpret(self.base | record.fields, log, self.zone, warnings)
+        if not isinstance(outcome, Unfit):
+            line = self._line_at(record.begin) if warnings else 0
+            yield from (Warned(line, warning) for warning in warnings)
+            yield outcome
+        elif outcome.is_skipped:
+            yield Skipped(self._line_at(record.begin), outcome.reason)
+        else:
+            yield self._rejection(record.begin, after, outcome.reason)
+
+    def _defaults_set(self, record: _Record, after: int) -> Iterator[Reading]:
+        if record.fields.keys() & {"test_name", "name"}:
+            record.fail("test_name in SETDEFAULT")
+        if record.problem and record.begin is not None:
+            yield self._rejection(record.begin, after, record.problem)
+        # What could be read of a bad block still holds, or it would take the good records that follow down with it.
+        self.defaults |= {name: value for name, value in record.fields.items() if name not in {"test_name", "name"}}
+        if record.log is not None:
+            self.default_log = record.log
+        self.base = self.fallbacks | self.defaults
+
+    def _rejection(self, begin: int, stop: int, reason: str) -> Rejection:
+        return Rejection(self._line_at(begin), self.offset + begin, reason, self.data[begin:stop], self._preamble())
+
+    def _preamble(self) -> bytes:
+        if not self.defaults and not self.default_log:
+            return b""
+        return fields_as_text(self.defaults, self.default_log) + b"SETDEFAULT\n"
+
+
+class _Record:
+    """A record as far as it has been read."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, str] = {}
+        self.log: bytes | None = None
+        self.begin: int | None = None
+        self.problem = ""
+        self.open_name: str | None = None
+        self.open_lines: list[bytes] = []
+
+    @property
+    def has_fields(self) -> bool:
+        return bool(self.fields) or self.log is not None
+
+    def begin_at(self, position: int) -> None:
+        if self.begin is None:
+            self.begin = position
+
+    def fail(self, problem: str) -> None:
+        """The first thing that is wrong is the one to tell."""
+        self.problem = self.problem or problem
+
+    def takes_dotted(self, line: bytes, word: bytes) -> bool:
+        """Take a line of the open multi-line field, or the blank one that closes it."""
+        if self.open_name is None:
+            return False
+        if line.startswith(b"."):
+            self.open_lines.append(line)
+            return True
+        name, lines = self.open_name, b"".join(self.open_lines)
+        self.open_name, self.open_lines = None, []
+        if not word:
+            if name == "log":
+                self.log = lines
+            else:
+                self.fields[name] = readable(undotted(lines))
+            return True
+        self.fail(f"a line without a dot in the multi-line field {name!r}")
+        return False
+
+    def take(self, word: bytes) -> str:
+        """Take a line outside multi-line fields, stripped. Returns what is wrong with it, or nothing."""
+        name, equals, value = word.partition(b"=")
+        if equals:
+            folded, text = _folded(name), readable(value)
+            if folded == "log":
+                self.log = _one_line_log(text)
+            else:
+                self.fields[folded] = text
+            return ""
+        name, colon, rest = word.partition(b":")
+        if not colon:
+            return "a line that is neither a field, nor END, START or SETDEFAULT"
+        if rest:
+            return f"text after the colon of the multi-line field {_folded(name)!r}"
+        self.open_name = _folded(name)
+        return ""
+
+
+def _folded(name: bytes) -> str:
+    return readable(name.strip()).lower()
+
+
+def _one_line_log(text: str) -> bytes:
+    return dotted(text.encode())

@@ -1,0 +1,25 @@
+r"""Text of multi-line fields: dotted as it stands in a log and is kept, undotted and readable as it is shown.
+
+Logs are kept dotted because taking the dots out costs more than reading, hashing and compressing together,
+and almost nobody ever looks at the log of a test that passed.
+"""
+
+
+def dotted(text: bytes) -> bytes:
+    """The lines of a multi-line field that says `text`; the line end of the last is not added."""
+    return b"." + text.removesuffix(b"\n").replace(b"\n", b"\n.") + text[len(text.removesuffix(b"\n")) :] if text else b""
+
+
+def undotted(lines: bytes) -> bytes:
+    """The text that the dotted `lines` of a multi-line field say."""
+    return lines[1:].replace(b"\n.", b"\n")
+
+
+def readable(text: bytes) -> str:
+    r"""Text that anything can show: bytes that are not UTF-8 as \xff escapes, NUL as the two characters \0.
+
+    Source: the PDK log format, Syntax.
+    """
+    if b"\0" in text:
+        text = text.replace(b"\0", b"\\0")
+    return text.decode("utf-8", "backslashreplace")

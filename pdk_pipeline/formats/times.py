@@ -1,0 +1,42 @@
+"""Times as logs write them."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, tzinfo
+from functools import lru_cache
+
+_SECONDS = re.compile(r"-?\d+(?:\.\d*)?")
+_CTIME = re.compile(r"(?:\w{3} )?(\w{3}) +(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4})")
+_MONTHS = {name: number for number, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
+_LATEST = 253402300800.0  # the year 10000: beyond it no calendar follows
+
+
+def parse_time(text: str, zone: tzinfo | None) -> float | None:
+    """Seconds since 1970, UTC, of a `start_time` or `end_time`; None when it cannot be read.
+
+    `zone` is that of a time which names none; None is the machine's own.
+    Source: the PDK log format, fields `start_time`, `end_time`.
+    """
+    if _SECONDS.fullmatch(text):
+        seconds = float(text)
+        return seconds if -_LATEST < seconds < _LATEST else None
+    return _parse_date(text, zone)
+
+
+@lru_cache(maxsize=4096)
+def _parse_date(text: str, zone: tzinfo | None) -> float | None:
+    try:
+        when = _ctime(text.strip()) or datetime.fromisoformat(text.strip())
+        # A naive datetime's timestamp() takes the machine's own zone.
+        return (when if when.tzinfo or zone is None else when.replace(tzinfo=zone)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _ctime(text: str) -> datetime | None:
+    # Not strptime: it is slow, and its month names follow the locale.
+    match = _CTIME.fullmatch(text)
+    if not match or match[1] not in _MONTHS:
+        return None
+    return datetime(int(match[6]), _MONTHS[match[1]], *(int(match[part]) for part in range(2, 6)))  # type: ignore[misc, arg-type]  # noqa: DTZ001

@@ -1,0 +1,295 @@
+"""One log → rows: names to ids, late results over missing ones, duplicates, logs packed.
+
+Works in batches and sets: a statement a set, never a query a record. The caller owns the transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import zstandard
+
+from pdk_pipeline.results import Rejection, Result, Skipped, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pdk_pipeline.database import Connection
+    from pdk_pipeline.ledger import Outcome
+
+BATCH_RESULTS = 10_000
+BATCH_LOG_BYTES = 16 << 20
+"""A batch is flushed at so many results or bytes of logs: few statements, bounded memory."""
+
+BLOCK_BYTES = 256 << 10
+"""Logs packed together before compression: large enough to compress well, small enough to unpack for one log."""
+
+COMPRESSION_LEVEL = 3
+
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+
+
+class OnDuplicate(StrEnum):
+    """What becomes of a result that is already there (one recorded missing is always replaced)."""
+
+    KEEP = "keep"
+    REPLACE = "replace"
+
+
+def ingest(
+    db: Connection,
+    readings: Iterable[Any],
+    outcome: Outcome,
+    *,
+    entry: int,
+    now: float,
+    on_duplicate: OnDuplicate,
+    reject: Callable[[Rejection], None],
+    progress: Callable[[], None],
+) -> None:
+    """Store everything that a reader makes of a log, counting into `outcome`.
+
+    `entry`: id of the log's row in the ledger. `now`: seconds since 1970. `reject` keeps a rejected record.
+    `progress` is called now and then.
+    """
+    rows = _Rows(db, outcome, entry, now, on_duplicate)
+    for reading in readings:
+        if type(reading) is Result:
+            if rows.add(reading):
+                progress()
+            continue
+        if isinstance(reading, Rejection):
+            reject(reading)
+            if reading.is_continued:
+                continue
+            outcome.quarantined += 1
+        elif isinstance(reading, Skipped):
+            outcome.skipped += 1
+            outcome.tell(f"line {reading.line}: skipped, {reading.reason}")
+        else:
+            outcome.warn(reading.line, reading.text)
+    rows.finish()
+    progress()
+
+
+Group = tuple[int, int]
+"""A run's id and an environment's."""
+
+
+class _Rows:
+    """The rows of one log, flushed a batch at a time."""
+
+    def __init__(self, db: Connection, outcome: Outcome, entry: int, now: float, on_duplicate: OnDuplicate) -> None:
+        self.db = db
+        self.outcome = outcome
+        self.entry = entry
+        self.now = now
+        self.on_duplicate = on_duplicate
+        self.runs: dict[str, int] = {}
+        self.environments: dict[tuple[str, str, str], int] = {}
+        self.tests: dict[tuple[str, str], int] = {}
+        self.batch: list[Result] = []
+        self.batch_log_bytes = 0
+        self.packer = _Packer(db)
+
+    def add(self, result: Result) -> bool:
+        """Take a result; True when a batch has been flushed."""
+        self.batch.append(result)
+        self.batch_log_bytes += len(result.log)
+        if len(self.batch) < BATCH_RESULTS and self.batch_log_bytes < BATCH_LOG_BYTES:
+            return False
+        self._flush()
+        return True
+
+    def finish(self) -> None:
+        self._flush()
+        self.packer.finish()
+        self.outcome.runs = list(self.runs)
+        outcome = self.outcome
+        outcome.records = outcome.accepted + outcome.duplicates + outcome.skipped + outcome.quarantined
+
+    # Names to ids -------------------------------------------------------------------------------------------
+
+    def _run_id(self, name: str) -> int:
+        row = self.db.execute("SELECT id FROM run WHERE name = ? AND deleted_at IS NULL", (name,)).fetchone()
+        if row is None:
+            row = self.db.execute(
+                "INSERT INTO run (name, created_at) VALUES (?, ?) RETURNING id", (name, self.now)
+            ).fetchone()
+        self.runs[name] = row[0]
+        return int(row[0])
+
+    def _environment_id(self, environment: tuple[str, str, str]) -> int:
+        row = self.db.execute(
+            "SELECT id FROM environment WHERE host = ? AND context = ? AND custom = ?", environment
+        ).fetchone()
+        if row is None:
+            row = self.db.execute(
+                "INSERT INTO environment (host, context, custom) VALUES (?, ?, ?) RETURNING id", environment
+            ).fetchone()
+        self.environments[environment] = row[0]
+        return int(row[0])
+
+    def _learn_tests(self) -> None:
+        """Make sure that `tests` knows the id of every test of the batch."""
+        unknown = {(result.test_name, result.project) for result in self.batch} - self.tests.keys()
+        by_project: defaultdict[str, list[str]] = defaultdict(list)
+        for name, project in unknown:
+            by_project[project].append(name)
+        for project, names in by_project.items():
+            known = self.db.execute(
+                "SELECT name, id FROM test WHERE project = ? AND name IN (SELECT value FROM json_each(?))",
+                (project, _encode(names)),
+            )
+            self.tests.update(((name, project), id_) for name, id_ in known)
+        new = sorted(unknown - self.tests.keys())
+        ids = range(first := _next_id(self.db, "test"), first + len(new))
+        self.db.executemany(
+            "INSERT INTO test (id, name, project) VALUES (?, ?, ?)",
+            ((id_, *test) for id_, test in zip(ids, new, strict=True)),
+        )
+        self.tests.update(zip(new, ids, strict=True))
+
+    # Rows ---------------------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        if not self.batch:
+            return
+        self._learn_tests()
+        keys = self._keys()
+        there = self._already_there(keys)
+        inserts: dict[tuple[int, int, int], Result] = {}
+        updates: dict[int, tuple[int, Result]] = {}
+        for key, result in zip(keys, self.batch, strict=True):
+            old = there.get(key)
+            if old is None:
+                there[key] = (0, result.status)
+                inserts[key] = result
+                self.outcome.accepted += 1
+                continue
+            row_id, status = old
+            if status == Status.MISSING and result.status != Status.MISSING:
+                self.outcome.accepted += 1
+                self.outcome.replaced_missing += 1
+            else:
+                self.outcome.duplicates += 1
+                if self.on_duplicate is OnDuplicate.KEEP:
+                    self.outcome.tell(f"already there and kept: {' '.join(filter(None, result[:6]))}")
+                    continue
+                self.outcome.replaced += 1
+            there[key] = (row_id, result.status)
+            if row_id:
+                updates[row_id] = key[0], result
+            else:
+                inserts[key] = result
+        self._write(inserts, updates)
+        if len(self.tests) > 4 * BATCH_RESULTS:
+            self.tests.clear()
+        self.batch.clear()
+        self.batch_log_bytes = 0
+
+    def _keys(self) -> list[tuple[int, int, int]]:
+        """(run, environment, test) of each result of the batch, as ids."""
+        runs, environments, tests = self.runs, self.environments, self.tests
+        keys = []
+        for result in self.batch:
+            test_run, project, host, context, custom, name, *_ = result
+            run_id = runs.get(test_run) or self._run_id(test_run)
+            environment = (host, context, custom)
+            environment_id = environments.get(environment) or self._environment_id(environment)
+            keys.append((run_id, environment_id, tests[name, project]))
+        return keys
+
+    def _already_there(self, keys: list[tuple[int, int, int]]) -> dict[tuple[int, int, int], tuple[int, str]]:
+        """Row id and status of the batch's results that are in the database."""
+        groups: defaultdict[Group, list[int]] = defaultdict(list)
+        for run_id, environment_id, test_id in keys:
+            groups[run_id, environment_id].append(test_id)
+        there: dict[tuple[int, int, int], tuple[int, str]] = {}
+        for group, tests in groups.items():
+            # Most logs are the first of their group: one look instead of one for every test.
+            any_row = "SELECT 1 FROM result WHERE run_id = ? AND environment_id = ? LIMIT 1"
+            if self.db.execute(any_row, group).fetchone() is None:
+                continue
+            rows = self.db.execute(
+                """
+                SELECT test_id, id, status FROM result
+                WHERE run_id = ? AND environment_id = ? AND test_id IN (SELECT value FROM json_each(?))
+                """,
+                (*group, _encode(tests)),
+            )
+            there.update(((*group, test), (id_, status)) for test, id_, status in rows)
+        return there
+
+    def _write(
+        self, inserts: dict[tuple[int, int, int], Result], updates: dict[int, tuple[int, Result]]
+    ) -> None:
+        self.db.executemany(
+            """
+            INSERT INTO result (run_id, environment_id, test_id, status, attn, start_time, end_time, test_runner,
+                location, tda, tra, log_block_id, log_start, log_length, import_id)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """,
+            [(*key, *self._values(key[0], result)) for key, result in inserts.items()],
+        )
+        self.db.executemany(
+            """
+            UPDATE result SET status = ?, attn = ?, start_time = ?, end_time = ?, test_runner = ?, location = ?,
+                tda = ?, tra = ?, log_block_id = ?, log_start = ?, log_length = ?, import_id = ?
+            WHERE id = ?
+            """,
+            [(*self._values(run_id, result), row_id) for row_id, (run_id, result) in updates.items()],
+        )
+
+    def _values(self, run_id: int, result: Result) -> tuple[object, ...]:
+        return (
+            *result[6:10],
+            result.test_runner or None,
+            result.location or None,
+            _encode(result.definition_attributes) if result.definition_attributes else None,
+            _encode(result.result_attributes) if result.result_attributes else None,
+            *(self.packer.add(run_id, result.log) if result.log else (None, None, None)),
+            self.entry,
+        )
+
+
+class _Packer:
+    """Logs packed into compressed blocks, those of a run together, so that `clean` can remove them together."""
+
+    def __init__(self, db: Connection) -> None:
+        self.db = db
+        self.next_id = _next_id(db, "log_block")
+        self.compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
+        self.open: dict[int, tuple[int, list[bytes], int]] = {}  # by run: the block's id, its logs, their bytes
+
+    def add(self, run_id: int, log: bytes) -> tuple[int, int, int]:
+        """Pack a log. Returns the block's id, and where in it the log begins and how long it is, in bytes."""
+        if run_id not in self.open:
+            self.open[run_id] = self.next_id, [], 0
+            self.next_id += 1
+        block_id, logs, start = self.open[run_id]
+        logs.append(log)
+        self.open[run_id] = block_id, logs, start + len(log)
+        if start + len(log) >= BLOCK_BYTES:
+            self._close(run_id)
+        return block_id, start, len(log)
+
+    def _close(self, run_id: int) -> None:
+        block_id, logs, _ = self.open.pop(run_id)
+        self.db.execute(
+            "INSERT INTO log_block (id, run_id, data) VALUES (?, ?, ?)",
+            (block_id, run_id, self.compressor.compress(b"".join(logs))),
+        )
+
+    def finish(self) -> None:
+        for run_id in list(self.open):
+            self._close(run_id)
+
+
+def _next_id(db: Connection, table: str) -> int:
+    """The id that the AUTOINCREMENT table would give next; ours to give, inside the transaction."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+    return int(row[0]) + 1 if row else 1

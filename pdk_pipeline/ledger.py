@@ -1,0 +1,127 @@
+"""The ledger of imports: which deliveries were taken in, with what outcome, and which were begun and never ended."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pdk_pipeline.database import transaction
+
+if TYPE_CHECKING:
+    from pdk_pipeline.database import Connection
+
+MOST_MESSAGES = 20
+"""So many warnings are told in full; the rest is counted."""
+
+
+@dataclass
+class Outcome:
+    """What an import did. accepted + duplicates + skipped + quarantined = records, for every log."""
+
+    file: str
+    delivery: str
+    sender: str = ""
+    format: str = ""
+    sha256: str = ""
+    size: int = 0
+    """Bytes of the file, compressed or not."""
+    seconds: float = 0.0
+    records: int = 0
+    accepted: int = 0
+    replaced_missing: int = 0
+    """Of those accepted: took the place of a result recorded missing."""
+    duplicates: int = 0
+    """A result was there already."""
+    replaced: int = 0
+    """Of the duplicates: took its place, as asked."""
+    skipped: int = 0
+    quarantined: int = 0
+    warnings: int = 0
+    messages: list[str] = field(default_factory=list)
+    """The first warnings."""
+    runs: list[str] = field(default_factory=list)
+    """Names of the test runs that stand in the log."""
+    quarantine_item: str | None = None
+    archived_as: str | None = None
+    is_repeated: bool = False
+    """This delivery had been imported before, and nothing was changed."""
+
+    def warn(self, line: int, text: str) -> None:
+        """Count a warning, and keep its text if there are not too many."""
+        self.warnings += 1
+        self.tell(f"line {line}: {text}" if line else text)
+
+    def tell(self, text: str) -> None:
+        """Keep a text to show, if there are not too many."""
+        if len(self.messages) < MOST_MESSAGES:
+            self.messages.append(text)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the ledger, for a task's result and for programs."""
+        return asdict(self)
+
+
+def recorded(db: Connection, delivery: str) -> Outcome | None:
+    """The outcome of a delivery that was imported before."""
+    row = db.execute("SELECT outcome FROM import_file WHERE delivery = ?", (delivery,)).fetchone()
+    if row is None:
+        return None
+    outcome = Outcome(**json.loads(row[0]))
+    outcome.is_repeated = True
+    return outcome
+
+
+def begin_attempt(db: Connection, delivery: str) -> int:
+    """Count that an import of this delivery begins, in a transaction of its own. Returns which attempt it is, from 1.
+
+    It outlives a killed process but perhaps not a power cut, which is no fault of the log: so no fsync.
+    """
+    db.execute("PRAGMA synchronous = NORMAL")
+    try:
+        with transaction(db):
+            (attempts,) = db.execute(
+                """
+                INSERT INTO import_attempt (delivery, attempts, last_at) VALUES (?, 1, ?)
+                ON CONFLICT (delivery) DO UPDATE SET attempts = attempts + 1, last_at = excluded.last_at
+                RETURNING attempts
+                """,
+                (delivery, time.time()),
+            ).fetchone()
+    finally:
+        db.execute("PRAGMA synchronous = FULL")
+    return int(attempts)
+
+
+def end_attempt(db: Connection, delivery: str) -> None:
+    """The import ended of itself, well or not: its log is no danger to the process."""
+    db.execute("DELETE FROM import_attempt WHERE delivery = ?", (delivery,))
+
+
+def open_entry(db: Connection, outcome: Outcome) -> int:
+    """Make the ledger's row, to be completed by `close_entry` in the same transaction. Returns its id."""
+    row = db.execute(
+        """
+        INSERT INTO import_file (delivery, name, sender, format, sha256, size, imported_at, seconds, records, accepted,
+            replaced_missing, replaced, duplicates, skipped, quarantined, warnings, outcome)
+        VALUES (?, ?, ?, '', '', 0, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, '') RETURNING id
+        """,
+        (outcome.delivery, outcome.file, outcome.sender, time.time()),
+    ).fetchone()
+    return int(row[0])
+
+
+def close_entry(db: Connection, entry: int, outcome: Outcome) -> None:
+    """Complete the ledger's row with what the import did."""
+    db.execute(
+        """
+        UPDATE import_file SET format = :format, sha256 = :sha256, size = :size, seconds = :seconds,
+            records = :records, accepted = :accepted, replaced_missing = :replaced_missing, replaced = :replaced,
+            duplicates = :duplicates, skipped = :skipped, quarantined = :quarantined, warnings = :warnings,
+            outcome = :outcome
+        WHERE id = :entry
+        """,
+        outcome.as_json() | {"entry": entry, "outcome": json.dumps(outcome.as_json())},
+    )
+    end_attempt(db, outcome.delivery)

@@ -1,0 +1,224 @@
+"""The quarantine: bad records and files, kept byte for byte with a note, to be mended and imported again.
+
+One item holds what one import could not use. It is a directory named by its id:
+
+    note.json       where it came from, when, why, and how many records
+    records.jsonl   one line a record: line and offset in the log, reason, and where it lies in the content
+    content         the records, each behind the defaults it needs: itself a log that can be edited and imported
+                    (or, when `is_whole_file`, the file as it came)
+
+The id is taken from the content, so the same bad record quarantined twice is one item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pdk_pipeline.errors import UnknownQuarantineItem
+from pdk_pipeline.formats.text import readable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pdk_pipeline.config import Settings
+    from pdk_pipeline.results import Rejection
+
+_STAGING = ".staging-"
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is known of an item."""
+
+    id: str
+    file: str
+    """The log as it was named to us."""
+    reason: str
+    """Of the first record, or of the whole file."""
+    records: int
+    quarantined_at: float
+    sha256: str
+    """Of the log."""
+    delivery: str
+    options: dict[str, Any] = field(default_factory=dict)
+    """The import's options, for when it is tried again."""
+    is_whole_file: bool = False
+
+
+@dataclass(frozen=True)
+class Record:
+    """One rejected record of an item."""
+
+    line: int
+    offset: int
+    """Bytes from the beginning of the uncompressed log."""
+    reason: str
+    start: int
+    """Where it begins in the content."""
+    length: int
+
+
+def directory(settings: Settings) -> Path:
+    """Where the items lie."""
+    return settings.spool / "quarantine"
+
+
+def content_path(settings: Settings, item: str) -> Path:
+    """The item's content: edit it to mend it."""
+    return directory(settings) / item / "content"
+
+
+class Staging:
+    """The item of an import that is under way: invisible until `settle`, and nothing at all without rejections."""
+
+    def __init__(self, settings: Settings, delivery: str) -> None:
+        # Named by the delivery: what a killed attempt left behind is swept away by the next one.
+        name = hashlib.sha256(delivery.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        self._parent = directory(settings)
+        self._directory = self._parent / f"{_STAGING}{name}"
+        self._preamble = b""
+        self._sum = hashlib.sha256()
+        self._written = 0
+        self._piece_start = -1
+        self.records = 0
+        self.first_reason = ""
+        self._open = False
+
+    def add(self, rejection: Rejection) -> None:
+        """Keep a rejected record, or the next piece of one too large to hold."""
+        if not self._open:
+            self._begin()
+        if self._piece_start < 0:
+            if rejection.preamble != self._preamble:
+                self._preamble = rejection.preamble
+                self._write(b"START\n" + rejection.preamble)
+            self._piece_start = self._written
+        self._write(rejection.raw)
+        if rejection.is_continued:
+            return
+        start, self._piece_start = self._piece_start, -1
+        if not rejection.raw.endswith(b"\n"):
+            self._write(b"\n")  # only what the end of the file cut off; the length below leaves it out
+            length = self._written - start - 1
+        else:
+            length = self._written - start
+        self.records += 1
+        self.first_reason = self.first_reason or f"line {rejection.line}: {rejection.reason}"
+        record = Record(rejection.line, rejection.offset, rejection.reason, start, length)
+        self._records.write(json.dumps(asdict(record)) + "\n")
+
+    def settle(self, file: str, sha256: str, delivery: str, options: dict[str, Any]) -> str | None:
+        """Make the item visible and safe from a power cut. Returns its id, or None when there was nothing to keep."""
+        if not self._open:
+            return None
+        self._content.close()
+        self._records.close()
+        item = self._sum.hexdigest()[:12]
+        note = Note(item, file, self.first_reason, self.records, time.time(), sha256, delivery, options)
+        _install(self._directory, self._parent / item, note)
+        return item
+
+    def _begin(self) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self._directory.mkdir(parents=True)
+        self._content = (self._directory / "content").open("wb")
+        self._records = (self._directory / "records.jsonl").open("w", encoding="utf-8")
+        self._open = True
+
+    def _write(self, data: bytes) -> None:
+        self._content.write(data)
+        self._sum.update(data)
+        self._written += len(data)
+
+    def discard(self) -> None:
+        """Leave nothing behind (an import that failed); after `settle` this does nothing."""
+        if self._open:
+            self._content.close()
+            self._records.close()
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def keep_file(settings: Settings, path: Path, *, file: str, reason: str, delivery: str, options: dict[str, Any]) -> str:
+    """Keep a copy of a whole file that could not be imported. Returns the item's id."""
+    staging = directory(settings) / f"{_STAGING}{hashlib.sha256(delivery.encode()).hexdigest()[:16]}"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    shutil.copyfile(path, staging / "content")
+    with (staging / "content").open("rb") as content:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    (staging / "records.jsonl").touch()
+    item = sha256[:12]
+    note = Note(item, file, reason, 1, time.time(), sha256, delivery, options, is_whole_file=True)
+    _install(staging, directory(settings) / item, note)
+    return item
+
+
+def _install(staging: Path, target: Path, note: Note) -> None:
+    if target.exists():  # the same content is there already, perhaps being mended: that stays
+        shutil.rmtree(staging)
+        return
+    (staging / "note.json").write_text(json.dumps(asdict(note), indent=1), encoding="utf-8")
+    for path in (*staging.iterdir(), staging):
+        _sync(path)
+    staging.rename(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def notes(settings: Settings) -> list[Note]:
+    """Every item, the oldest first."""
+    if not directory(settings).is_dir():
+        return []
+    found = [note(settings, path.name) for path in directory(settings).iterdir() if not path.name.startswith(".")]
+    return sorted(found, key=lambda note: (note.quarantined_at, note.id))
+
+
+def note(settings: Settings, item: str) -> Note:
+    """What is known of one item; `item` may be the beginning of an id. Raises UnknownQuarantineItem."""
+    try:
+        candidates = [path for path in directory(settings).iterdir() if item and path.name.startswith(item)]
+    except FileNotFoundError:
+        candidates = []
+    candidates = [path for path in candidates if not path.name.startswith(".")]
+    if len(candidates) != 1:
+        raise UnknownQuarantineItem(
+            f"{item} (several begin so)" if candidates else item, advice="`pdk quarantine list` shows them."
+        )
+    try:
+        return Note(**json.loads((candidates[0] / "note.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        # Somebody's own doing, but it must not hide the other items.
+        return Note(candidates[0].name, "?", "its note cannot be read", 0, candidates[0].stat().st_mtime, "", "")
+
+
+def records(settings: Settings, item: str) -> Iterator[tuple[Record, str]]:
+    """The rejected records of an item, each with its text made readable."""
+    place = directory(settings) / item
+    with (place / "records.jsonl").open(encoding="utf-8") as lines, (place / "content").open("rb") as content:
+        for line in lines:
+            record = Record(**json.loads(line))
+            content.seek(record.start)
+            yield record, readable(content.read(record.length))
+
+
+def drop(settings: Settings, item: str) -> None:
+    """Delete an item for good. Raises UnknownQuarantineItem."""
+    place = directory(settings) / note(settings, item).id
+    # Renamed first: one step, so that a kill leaves no half item to be listed.
+    gone = place.with_name(f"{_STAGING}dropped-{place.name}")
+    place.rename(gone)
+    shutil.rmtree(gone)

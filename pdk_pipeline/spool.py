@@ -1,0 +1,204 @@
+"""The spool: incoming/ → processing/ → archive/, every step a rename, so that no log is ever half anywhere.
+
+    incoming/…              where test machines and file servers put logs; sub-directories are looked into
+    processing/CLAIM/NAME   claimed, by a rename into a directory of its own; CLAIM names the delivery
+    archive/YYYY/MM/DD/     what has been imported
+    quarantine/             see `quarantine`
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pdk_pipeline.errors import PdkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pdk_pipeline.config import Settings
+
+CLOCK_SLACK_SECONDS = 60
+"""A file's time may be this much ahead of the file system's clock, on top of the settle time, and still be growth."""
+
+DIRECTORIES = ("incoming", "processing", "archive", "quarantine")
+
+
+class SpoolUnusable(PdkError):
+    """The spool cannot be used."""
+
+
+@dataclass
+class Collected:
+    """What a sweep through incoming/ found."""
+
+    claims: list[str] = field(default_factory=list)
+    """Logs to import now, by claim: newly claimed ones, and those that an earlier import left behind."""
+    growing: int = 0
+    """Logs that changed too recently."""
+    left: list[str] = field(default_factory=list)
+    """What is no log or cannot be taken: a path and why."""
+
+
+def prepare(settings: Settings) -> None:
+    """Make the spool's directories. Raises SpoolUnusable."""
+    try:
+        for name in DIRECTORIES:
+            (settings.spool / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpoolUnusable(f"{error.filename}: {error.strerror}", advice="PDK_HOME names another place.") from None
+
+
+def collect(settings: Settings) -> Collected:
+    """Claim every log in incoming/ that has settled; name again those that were claimed long ago and are still there.
+
+    Two sweeps at once are harmless: a rename succeeds once.
+    """
+    prepare(settings)
+    collected = Collected()
+    incoming = settings.spool / "incoming"
+    settled_before = _clock_of(incoming) - settings.settle_seconds
+    for path, about in _files(incoming):
+        if not stat.S_ISREG(about.st_mode):
+            collected.left.append(f"{path}: it is not a regular file")
+        elif settled_before < about.st_mtime <= settled_before + 2 * settings.settle_seconds + CLOCK_SLACK_SECONDS:
+            # A time further ahead is no growth, but a clock that was wrong.
+            collected.growing += 1
+        else:
+            try:
+                collected.claims.append(_claim(settings, path))
+            except FileNotFoundError:
+                continue  # another sweep has it
+            except OSError as error:
+                collected.left.append(f"{path}: {error.strerror}")
+    collected.claims.extend(_left_behind(settings))
+    return collected
+
+
+def _clock_of(directory: Path) -> float:
+    """The time of the file system, which may be a file server's: the only clock that its files' times compare with."""
+    with tempfile.NamedTemporaryFile(dir=directory, prefix=".clock-") as probe:
+        return os.fstat(probe.fileno()).st_mtime
+
+
+def _files(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Everything in and below a directory that is not itself one, by name; hidden names are files being written."""
+    try:
+        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(Path(entry.path))
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            yield Path(entry.path), entry.stat(follow_symlinks=False)
+
+
+def _claim(settings: Settings, path: Path) -> str:
+    claim = f"{datetime.now(tz=settings.zone):%Y%m%dT%H%M%S}-{secrets.token_hex(6)}"
+    place = settings.spool / "processing" / claim
+    place.mkdir()
+    try:
+        path.rename(place / path.name)
+    except OSError:
+        place.rmdir()
+        raise
+    return claim
+
+
+def _left_behind(settings: Settings) -> Iterator[str]:
+    """Claims that nobody has finished for so long that their task must be lost, or their import killed."""
+    for place in sorted((settings.spool / "processing").iterdir()):
+        if place.name.startswith("."):
+            continue
+        with contextlib.suppress(OSError):
+            if time.time() - place.stat().st_mtime < settings.resend_seconds:
+                continue
+            if any(place.iterdir()):
+                os.utime(place)  # handed over now: the next sweep waits again
+                yield place.name
+            else:
+                place.rmdir()  # killed between making it and filling it
+
+
+def claimed_file(settings: Settings, claim: str) -> Path | None:
+    """The log of a claim; None when it is finished with."""
+    place = settings.spool / "processing" / Path(claim).name
+    return next(iter(place.iterdir()), None) if place.is_dir() else None
+
+
+def put_claimed(settings: Settings, name: str, chunks: Iterator[bytes]) -> str:
+    """Write bytes that came from elsewhere (standard input) as a claimed log. Returns the claim."""
+    prepare(settings)
+    claim = f"{datetime.now(tz=settings.zone):%Y%m%dT%H%M%S}-{secrets.token_hex(6)}"
+    hidden = settings.spool / "processing" / f".{claim}"
+    hidden.mkdir()
+    with (hidden / name).open("wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    hidden.rename(hidden.with_name(claim))
+    return claim
+
+
+def archive_claimed(settings: Settings, claim: str, *, imported_bytes: int | None) -> Path | None:
+    """Move a claimed log into the archive, and the claim is finished. Returns where it went.
+
+    A log that has grown since `imported_bytes` were read goes back to incoming/ instead: the rest is not lost.
+    """
+    path = claimed_file(settings, claim)
+    if path is None:
+        return None
+    if imported_bytes is not None and path.lstat().st_size != imported_bytes:
+        target = _move(path, settings.spool / "incoming")
+    else:
+        target = archive(settings, path)
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()
+    return target
+
+
+def archive(settings: Settings, path: Path) -> Path:
+    """Move a file into today's directory of the archive, under a free name. Returns where it went."""
+    return _move(path, settings.spool / "archive" / f"{datetime.now(tz=settings.zone):%Y/%m/%d}")
+
+
+def _move(path: Path, directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    source = path
+    if path.stat(follow_symlinks=False).st_dev != directory.stat().st_dev:
+        # Whole beside its place first, so that a kill leaves the original or both, never less.
+        source = directory / f".{secrets.token_hex(6)}"
+        shutil.copy2(path, source)
+    for target in _free_names(directory, path.name):
+        try:
+            os.link(source, target, follow_symlinks=False)  # unlike a rename, never over an older log of the same name
+        except FileExistsError:
+            continue
+        except OSError:  # a file system without hard links
+            source.rename(target)
+        source.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        return target
+    raise AssertionError
+
+
+def _free_names(directory: Path, name: str) -> Iterator[Path]:
+    yield directory / name
+    number = 1
+    while True:
+        yield directory / f"{name[:240]}.{number}"
+        number += 1
