@@ -7,15 +7,17 @@ import functools
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pdk_pipeline.errors import BadSetting
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 ENV_PREFIX = "PDK_"
 CONFIG_NAME = "pdk.toml"
@@ -88,9 +90,7 @@ class Settings(BaseSettings):
     writer_wait_seconds: float = Field(
         default=600, ge=0, description="how long a command waits for another one that is writing the database"
     )
-    general_processes: int = Field(
-        default=2, ge=1, description="processes of the general worker that `pdk up` starts"
-    )
+    general_processes: int = Field(default=2, ge=1, description="processes of the general worker that `pdk up` starts")
     flower_address: str = Field(default="127.0.0.1", description="where Flower listens")
     flower_port: int = Field(default=5555, ge=0, le=65535, description="port of Flower; 0 is a free one")
     flower_basic_auth: SecretStr | None = Field(
@@ -155,7 +155,7 @@ class _Source(PydanticBaseSettingsSource):
 class Environment(_Source):
     """PDK_NAME, and for a secret PDK_NAME_FILE, the path of a file that holds it."""
 
-    def read(self) -> dict[str, tuple[Any, str]]:
+    def read(self) -> dict[str, tuple[Any, str]]:  # noqa: D102
         found: dict[str, tuple[Any, str]] = {}
         for name, field in Settings.model_fields.items():
             variable = ENV_PREFIX + name.upper()
@@ -169,7 +169,7 @@ class Environment(_Source):
 class ConfigFile(_Source):
     """pdk.toml in the home directory; for a secret also name_file."""
 
-    def read(self) -> dict[str, tuple[Any, str]]:
+    def read(self) -> dict[str, tuple[Any, str]]:  # noqa: D102
         path = config_path()
         found: dict[str, tuple[Any, str]] = {}
         for key, value in _read_toml(path).items():

@@ -11,12 +11,12 @@ import socket
 import sqlite3
 import time
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import zstandard
 
-from pdk_pipeline.formats.text import readable, undotted
 from pdk_pipeline.errors import DatabaseTooNew, DatabaseUnusable, NoDatabase, PdkError, WriterBusy
+from pdk_pipeline.formats.text import readable, undotted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -218,12 +218,12 @@ def writer_lock(
         yield
 
 
-def _acquire(lock: object, wait_seconds: float, on_wait: Callable[[str], None]) -> None:
+def _acquire(lock: IO[str], wait_seconds: float, on_wait: Callable[[str], None]) -> None:
     deadline = time.monotonic() + wait_seconds
     told = False
     while True:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[call-overload]
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = _holder(lock)
             if time.monotonic() >= deadline:
@@ -236,10 +236,10 @@ def _acquire(lock: object, wait_seconds: float, on_wait: Callable[[str], None]) 
             return
 
 
-def _holder(lock: object) -> str:
+def _holder(lock: IO[str]) -> str:
     try:
-        lock.seek(0)  # type: ignore[attr-defined]
-        told = json.load(lock)  # type: ignore[arg-type]
+        lock.seek(0)
+        told = json.load(lock)
         return f"{told['role']}, process {told['pid']}"
     except (ValueError, KeyError):
         return "a process that is just starting"

@@ -49,6 +49,10 @@ class WriterBusy(PassingFault):
     """Another process is writing this database."""
 
 
+class SpoolUnusable(PdkError):
+    """The spool cannot be used."""
+
+
 class UnreadableLog(PdkError):
     """This file cannot be read as a log."""
 

@@ -224,9 +224,7 @@ class _Rows:
             there.update(((*group, test), (id_, status)) for test, id_, status in rows)
         return there
 
-    def _write(
-        self, inserts: dict[tuple[int, int, int], Result], updates: dict[int, tuple[int, Result]]
-    ) -> None:
+    def _write(self, inserts: dict[tuple[int, int, int], Result], updates: dict[int, tuple[int, Result]]) -> None:
         self.db.executemany(
             """
             INSERT INTO result (run_id, environment_id, test_id, status, attn, start_time, end_time, test_runner,

@@ -73,29 +73,36 @@ def recorded(db: Connection, delivery: str) -> Outcome | None:
     return outcome
 
 
-def begin_attempt(db: Connection, delivery: str) -> int:
-    """Count that an import of this delivery begins, in a transaction of its own. Returns which attempt it is, from 1.
+def begin_attempt(db: Connection, delivery: str) -> tuple[int, str]:
+    """Count that an import of this delivery begins, in a transaction of its own.
 
-    It outlives a killed process but perhaps not a power cut, which is no fault of the log: so no fsync.
+    Returns which attempt it is, from 1, and how the one before failed; empty when it was killed, or is the first.
     """
+    # It outlives a killed process but perhaps not a power cut, which is no fault of the log: so no fsync.
     db.execute("PRAGMA synchronous = NORMAL")
     try:
         with transaction(db):
-            (attempts,) = db.execute(
+            attempts, failure = db.execute(
                 """
                 INSERT INTO import_attempt (delivery, attempts, last_at) VALUES (?, 1, ?)
                 ON CONFLICT (delivery) DO UPDATE SET attempts = attempts + 1, last_at = excluded.last_at
-                RETURNING attempts
+                RETURNING attempts, failure
                 """,
                 (delivery, time.time()),
             ).fetchone()
+            db.execute("UPDATE import_attempt SET failure = '' WHERE delivery = ?", (delivery,))
     finally:
         db.execute("PRAGMA synchronous = FULL")
-    return int(attempts)
+    return int(attempts), str(failure)
 
 
-def end_attempt(db: Connection, delivery: str) -> None:
-    """The import ended of itself, well or not: its log is no danger to the process."""
+def attempt_failed(db: Connection, delivery: str, failure: str) -> None:
+    """Note why the attempt came to nothing; it stays counted."""
+    db.execute("UPDATE import_attempt SET failure = ? WHERE delivery = ?", (failure, delivery))
+
+
+def forget_attempts(db: Connection, delivery: str) -> None:
+    """The import ended well, or for a reason that is not its log's."""
     db.execute("DELETE FROM import_attempt WHERE delivery = ?", (delivery,))
 
 
@@ -124,4 +131,4 @@ def close_entry(db: Connection, entry: int, outcome: Outcome) -> None:
         """,
         outcome.as_json() | {"entry": entry, "outcome": json.dumps(outcome.as_json())},
     )
-    end_attempt(db, outcome.delivery)
+    forget_attempts(db, outcome.delivery)

@@ -7,7 +7,7 @@ One item holds what one import could not use. It is a directory named by its id:
     content         the records, each behind the defaults it needs: itself a log that can be edited and imported
                     (or, when `is_whole_file`, the file as it came)
 
-The id is taken from the content, so the same bad record quarantined twice is one item.
+The id is taken from the log and the content, so what one log gives twice is one item.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from pdk_pipeline.config import Settings
     from pdk_pipeline.results import Rejection
+
+ID_LENGTH = 12
 
 _STAGING = ".staging-"
 
@@ -115,12 +117,14 @@ class Staging:
         self._records.write(json.dumps(asdict(record)) + "\n")
 
     def settle(self, file: str, sha256: str, delivery: str, options: dict[str, Any]) -> str | None:
-        """Make the item visible and safe from a power cut. Returns its id, or None when there was nothing to keep."""
+        """Make the item visible and safe from a power cut. Returns its id, or None when there was nothing to keep.
+
+        `file`, `sha256`: name and sum of the log that the records come from.
+        """
         if not self._open:
             return None
-        self._content.close()
-        self._records.close()
-        item = self._sum.hexdigest()[:12]
+        self._close()
+        item = hashlib.sha256(f"{sha256} {self._sum.hexdigest()}".encode()).hexdigest()[:ID_LENGTH]
         note = Note(item, file, self.first_reason, self.records, time.time(), sha256, delivery, options)
         _install(self._directory, self._parent / item, note)
         return item
@@ -140,13 +144,19 @@ class Staging:
     def discard(self) -> None:
         """Leave nothing behind (an import that failed); after `settle` this does nothing."""
         if self._open:
-            self._content.close()
-            self._records.close()
+            self._close()
             shutil.rmtree(self._directory, ignore_errors=True)
 
+    def _close(self) -> None:
+        self._content.close()
+        self._records.close()
+        self._open = False
 
-def keep_file(settings: Settings, path: Path, *, file: str, reason: str, delivery: str, options: dict[str, Any]) -> str:
-    """Keep a copy of a whole file that could not be imported. Returns the item's id."""
+
+def keep_file(
+    settings: Settings, path: Path, *, file: str, reason: str, delivery: str, options: dict[str, Any]
+) -> Note:
+    """Keep a copy of a whole file that could not be imported. Returns its note."""
     staging = directory(settings) / f"{_STAGING}{hashlib.sha256(delivery.encode()).hexdigest()[:16]}"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -154,10 +164,10 @@ def keep_file(settings: Settings, path: Path, *, file: str, reason: str, deliver
     with (staging / "content").open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     (staging / "records.jsonl").touch()
-    item = sha256[:12]
+    item = sha256[:ID_LENGTH]
     note = Note(item, file, reason, 1, time.time(), sha256, delivery, options, is_whole_file=True)
     _install(staging, directory(settings) / item, note)
-    return item
+    return note
 
 
 def _install(staging: Path, target: Path, note: Note) -> None:
@@ -190,19 +200,20 @@ def notes(settings: Settings) -> list[Note]:
 def note(settings: Settings, item: str) -> Note:
     """What is known of one item; `item` may be the beginning of an id. Raises UnknownQuarantineItem."""
     try:
-        candidates = [path for path in directory(settings).iterdir() if item and path.name.startswith(item)]
+        names = [path.name for path in directory(settings).iterdir() if not path.name.startswith(".")]
     except FileNotFoundError:
-        candidates = []
-    candidates = [path for path in candidates if not path.name.startswith(".")]
+        names = []
+    candidates = [name for name in names if name == item] or [name for name in names if item and name.startswith(item)]
     if len(candidates) != 1:
         raise UnknownQuarantineItem(
             f"{item} (several begin so)" if candidates else item, advice="`pdk quarantine list` shows them."
         )
+    place = directory(settings) / candidates[0]
     try:
-        return Note(**json.loads((candidates[0] / "note.json").read_text(encoding="utf-8")))
+        return Note(**json.loads((place / "note.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         # Somebody's own doing, but it must not hide the other items.
-        return Note(candidates[0].name, "?", "its note cannot be read", 0, candidates[0].stat().st_mtime, "", "")
+        return Note(place.name, "?", "its note cannot be read", 0, place.stat().st_mtime, "", "")
 
 
 def records(settings: Settings, item: str) -> Iterator[tuple[Record, str]]:

@@ -12,7 +12,7 @@ class Status(StrEnum):
     Source: the PDK log format, field `status`.
     """
 
-    PASS = "P"
+    PASS = "P"  # noqa: S105
     FAIL = "F"
     ERROR = "E"
     DISABLED = "D"

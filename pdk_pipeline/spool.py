@@ -1,9 +1,9 @@
 """The spool: incoming/ → processing/ → archive/, every step a rename, so that no log is ever half anywhere.
 
-    incoming/…              where test machines and file servers put logs; sub-directories are looked into
-    processing/CLAIM/NAME   claimed, by a rename into a directory of its own; CLAIM names the delivery
-    archive/YYYY/MM/DD/     what has been imported
-    quarantine/             see `quarantine`
+incoming/…              where test machines and file servers put logs; sub-directories are looked into
+processing/CLAIM/NAME   claimed, by a rename into a directory of its own; CLAIM names the delivery
+archive/YYYY/MM/DD/     what has been imported
+quarantine/             see `quarantine`
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import stat
 import tempfile
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pdk_pipeline.errors import PdkError
+from pdk_pipeline.errors import SpoolUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 CLOCK_SLACK_SECONDS = 60
 """A file's time may be this much ahead of the file system's clock, on top of the settle time, and still be growth."""
 
+LONGEST_RESEND_SECONDS = 3600
+"""A claimed log is handed over again at least so often."""
+
+_CLAIMED_AT = "%Y%m%dT%H%M%SZ"
+
 DIRECTORIES = ("incoming", "processing", "archive", "quarantine")
-
-
-class SpoolUnusable(PdkError):
-    """The spool cannot be used."""
 
 
 @dataclass
@@ -106,8 +107,12 @@ def _files(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
             yield Path(entry.path), entry.stat(follow_symlinks=False)
 
 
+def _new_claim() -> str:
+    return f"{datetime.now(tz=UTC):{_CLAIMED_AT}}-{secrets.token_hex(6)}"
+
+
 def _claim(settings: Settings, path: Path) -> str:
-    claim = f"{datetime.now(tz=settings.zone):%Y%m%dT%H%M%S}-{secrets.token_hex(6)}"
+    claim = _new_claim()
     place = settings.spool / "processing" / claim
     place.mkdir()
     try:
@@ -124,13 +129,23 @@ def _left_behind(settings: Settings) -> Iterator[str]:
         if place.name.startswith("."):
             continue
         with contextlib.suppress(OSError):
-            if time.time() - place.stat().st_mtime < settings.resend_seconds:
+            handed_over = place.stat().st_mtime
+            # Each wait is as long as all before it, or a writer that is down overnight would wake to a flood.
+            so_far = handed_over - _claimed_at(place.name, handed_over)
+            if time.time() - handed_over < min(max(settings.resend_seconds, so_far), LONGEST_RESEND_SECONDS):
                 continue
             if any(place.iterdir()):
                 os.utime(place)  # handed over now: the next sweep waits again
                 yield place.name
             else:
                 place.rmdir()  # killed between making it and filling it
+
+
+def _claimed_at(claim: str, otherwise: float) -> float:
+    try:
+        return datetime.strptime(claim.partition("-")[0], _CLAIMED_AT).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return otherwise
 
 
 def claimed_file(settings: Settings, claim: str) -> Path | None:
@@ -142,7 +157,7 @@ def claimed_file(settings: Settings, claim: str) -> Path | None:
 def put_claimed(settings: Settings, name: str, chunks: Iterator[bytes]) -> str:
     """Write bytes that came from elsewhere (standard input) as a claimed log. Returns the claim."""
     prepare(settings)
-    claim = f"{datetime.now(tz=settings.zone):%Y%m%dT%H%M%S}-{secrets.token_hex(6)}"
+    claim = _new_claim()
     hidden = settings.spool / "processing" / f".{claim}"
     hidden.mkdir()
     with (hidden / name).open("wb") as file:

@@ -1,6 +1,6 @@
 """The formats that a log can have, one file each, and the registry that tells them apart.
 
-To add one: write a module with `NAME`, `recognises(beginning)` and `read(stream, defaults, zone)`, and name it in FORMATS.
+To add one: write a module with what `Format` lists (NAME, `recognises`, `read`) and name it in FORMATS.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ FORMATS: tuple[Format, ...] = (pdk,)
 def named(name: str) -> Format:
     """The format of that name. Raises UnknownFormat."""
     for format_ in FORMATS:
-        if format_.NAME == name:
+        if name == format_.NAME:
             return format_
     raise UnknownFormat(name, advice=f"There are: {', '.join(format_.NAME for format_ in FORMATS)}.")
 

@@ -56,20 +56,7 @@ def interpret(fields: Mapping[str, str], log: bytes, zone: tzinfo | None, warnin
     if name.endswith(_NOT_A_TEST):
         return Unfit(f"{name} is not a test", is_skipped=True)
 
-    attn = get("attn") or ""
-    if attn not in _ATTENTION:
-        if attn:
-            warnings.append(f"attn {attn[:40]!r} is not one of Y N R; it is taken from the status")
-        attn = Attention.NOT_NEEDED if status == Status.PASS else Attention.NEEDED
-
     start, end = get("start_time"), get("end_time")
-    start_time = parse_time(start, zone) if start else None
-    end_time = parse_time(end, zone) if end else None
-    if (start and start_time is None) or (end and end_time is None):
-        for field, text, seconds in (("start_time", start, start_time), ("end_time", end, end_time)):
-            if text and seconds is None:
-                warnings.append(f"{field} {text[:40]!r} cannot be read; {name} is kept without it")
-
     tda: dict[str, str] = {}
     tra: dict[str, str] = {}
     for field, value in fields.items():
@@ -78,7 +65,7 @@ def interpret(fields: Mapping[str, str], log: bytes, zone: tzinfo | None, warnin
             tra[field[4:]] = value
         elif prefix == "tda_":
             tda[field[4:]] = value
-    return Result(
+    result = Result(
         test_run,
         project,
         get("host") or "unknown",
@@ -86,12 +73,25 @@ def interpret(fields: Mapping[str, str], log: bytes, zone: tzinfo | None, warnin
         get("custom") or "",
         name,
         status,
-        attn,
-        start_time,
-        end_time,
+        _attention(get("attn"), status, warnings),
+        parse_time(start, zone) if start else None,
+        parse_time(end, zone) if end else None,
         get("test_runner") or "",
         get("location") or "",
         tda,
         tra,
         log,
     )
+    if (start and result.start_time is None) or (end and result.end_time is None):
+        for field, text, seconds in (("start_time", start, result.start_time), ("end_time", end, result.end_time)):
+            if text and seconds is None:
+                warnings.append(f"{field} {text[:40]!r} cannot be read; {name} is kept without it")
+    return result
+
+
+def _attention(attn: str | None, status: str, warnings: list[str]) -> str:
+    if attn in _ATTENTION:
+        return attn
+    if attn:
+        warnings.append(f"attn {attn[:40]!r} is not one of Y N R; it is taken from the status")
+    return Attention.NOT_NEEDED if status == Status.PASS else Attention.NEEDED

@@ -41,9 +41,7 @@ def recognises(beginning: bytes) -> bool:  # noqa: ARG001
     return True
 
 
-def read(
-    source: Source, *, defaults: Mapping[str, str], zone: tzinfo | None, record_limit: int
-) -> Iterator[Reading]:
+def read(source: Source, *, defaults: Mapping[str, str], zone: tzinfo | None, record_limit: int) -> Iterator[Reading]:
     """Everything that stands in the log (see `formats.Format.read`)."""
     return _Reader(defaults, zone, record_limit).read(source)
 
@@ -61,30 +59,35 @@ class _Reader:
         self.data = b""  # what is held of the log …
         self.offset = 0  # … from this byte on …
         self.line = 1  # … which is on this line
+        self.counted = (0, 1)  # a position, and the line that it is on: counting goes on from there
+        self.preamble = b""  # the defaults in force, as a log says them
+        self.damage = ""  # why the source ended before the log did
 
     # The stream ---------------------------------------------------------------------------------------------
 
     def read(self, source: Source) -> Iterator[Reading]:
-        damage = ""
-        is_first = True
-        while True:
-            try:
-                piece = source.read()
-            except Damaged as error:
-                piece, damage = b"", str(error)
-            if is_first and piece.startswith(BYTE_ORDER_MARK):
-                self.offset += len(BYTE_ORDER_MARK)
-                piece = piece[len(BYTE_ORDER_MARK) :]
-            is_first = False
-            if not piece:
-                break
+        piece = self._next_piece(source)
+        if piece.startswith(BYTE_ORDER_MARK):
+            self.offset += len(BYTE_ORDER_MARK)
+            piece = piece[len(BYTE_ORDER_MARK) :]
+        while piece:
             self.data = self.data + piece if self.data else piece
             yield from self._whole_records()
             if len(self.data) > self.record_limit:
                 yield from self._oversized(source)
-        if damage and not self.data:
-            yield Rejection(self.line, self.offset, damage, b"", self._preamble())
-        yield from self._careful(0, len(self.data), damage or "no END at the end of the file")
+            piece = self._next_piece(source)
+        if self.damage and not self.data:
+            yield Rejection(self.line, self.offset, self.damage, b"", self.preamble)
+        yield from self._careful(0, len(self.data), self.damage or "no END at the end of the file")
+
+    def _next_piece(self, source: Source) -> bytes:
+        if self.damage:
+            return b""
+        try:
+            return source.read()
+        except Damaged as error:
+            self.damage = str(error)
+            return b""
 
     def _whole_records(self) -> Iterator[Reading]:
         """Everything up to the last END that is held. No line of a multi-line field can look like one."""
@@ -105,18 +108,22 @@ class _Reader:
         self._forget(stop)
 
     def _forget(self, length: int) -> None:
-        self.line += self.data.count(b"\n", 0, length)
+        self.line = self._line_at(length)
+        self.counted = 0, self.line
         self.offset += length
         self.data = self.data[length:]
 
     def _line_at(self, position: int) -> int:
-        return self.line + self.data.count(b"\n", 0, position)
+        """The line that a position of the held data is on."""
+        counted_to, line = self.counted if self.counted[0] <= position else (0, self.line)
+        line += self.data.count(b"\n", counted_to, position)
+        self.counted = position, line
+        return line
 
     def _oversized(self, source: Source) -> Iterator[Reading]:
         """A record too large to hold goes out in pieces, up to the END or START that ends it."""
         line, offset = self.line, self.offset
         reason = f"the record is larger than {self.record_limit >> 20} MB"
-        preamble = self._preamble()
         while True:
             resumes = _RESUMES.search(self.data)
             if resumes:
@@ -124,17 +131,14 @@ class _Reader:
                 break
             # The last line stays: it may be the beginning of END or START.
             kept = self.data.rfind(b"\n") + 1 or len(self.data)
-            yield Rejection(line, offset, reason, self.data[:kept], preamble, is_continued=True)
+            yield Rejection(line, offset, reason, self.data[:kept], self.preamble, is_continued=True)
             self._forget(kept)
-            try:
-                piece = source.read()
-            except Damaged:
-                piece = b""  # the next read says so again
+            piece = self._next_piece(source)
             if not piece:
                 stop = len(self.data)
                 break
             self.data += piece
-        yield Rejection(line, offset, reason, self.data[:stop], preamble)
+        yield Rejection(line, offset, reason, self.data[:stop], self.preamble)
         self._forget(stop)
         yield from self._whole_records()
 
@@ -192,10 +196,11 @@ class _Reader:
                 if record.begin is not None:
                     yield Warned(self._line_at(record.begin), "an unfinished record was forgotten, START follows it")
                 record = _Record()
-                self.defaults, self.default_log, self.base = {}, b"", self.fallbacks
+                self.defaults, self.default_log, self.base, self.preamble = {}, b"", self.fallbacks, b""
             elif word and not word.startswith(b"#"):
                 record.begin_at(position)
-                if problem := record.take(word):
+                problem = record.take(word)
+                if problem and not record.problem:
                     record.fail(f"{problem} (line {self._line_at(position)})")
             position = after
         if record.begin is not None:
@@ -228,14 +233,10 @@ class _Reader:
         if record.log is not None:
             self.default_log = record.log
         self.base = self.fallbacks | self.defaults
+        self.preamble = fields_as_text(self.defaults, self.default_log) + b"SETDEFAULT\n"
 
     def _rejection(self, begin: int, stop: int, reason: str) -> Rejection:
-        return Rejection(self._line_at(begin), self.offset + begin, reason, self.data[begin:stop], self._preamble())
-
-    def _preamble(self) -> bytes:
-        if not self.defaults and not self.default_log:
-            return b""
-        return fields_as_text(self.defaults, self.default_log) + b"SETDEFAULT\n"
+        return Rejection(self._line_at(begin), self.offset + begin, reason, self.data[begin:stop], self.preamble)
 
 
 class _Record:

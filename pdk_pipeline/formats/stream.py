@@ -8,7 +8,6 @@ import lzma
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Protocol
 
 import zstandard
@@ -16,6 +15,7 @@ import zstandard
 from pdk_pipeline.errors import UnreadableLog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 CHUNK = 1 << 22
@@ -28,8 +28,11 @@ PIECE = 1 << 11
 class _Decompressor(Protocol):
     """What zlib, lzma and zstandard have in common."""
 
-    eof: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
 
     def decompress(self, data: bytes, /) -> bytes: ...
 
@@ -42,7 +45,7 @@ _DECOMPRESSORS: dict[bytes, Callable[[], _Decompressor]] = {
 """By the first bytes of a file, never by its name."""
 
 
-class Damaged(Exception):  # noqa: N818  (it is caught where reading goes on, never shown as an error)
+class Damaged(Exception):
     """The compressed file ends or breaks here; what came before is good."""
 
 
@@ -52,8 +55,7 @@ class LogStream:
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file
         self._sha256 = hashlib.sha256()
-        self._pieces: Iterator[bytes] | None = None
-        self._held = b""
+        self._pieces = self._opened()
         self.size = size
         """Bytes of the file when it was opened, compressed or not."""
         self.bytes_read = 0
@@ -61,24 +63,17 @@ class LogStream:
 
     def read(self) -> bytes:
         """The next piece, about CHUNK bytes; empty at the end. Raises Damaged."""
-        if self._pieces is None:
-            first = self._read_file()
-            fresh = next((make for magic, make in _DECOMPRESSORS.items() if first.startswith(magic)), None)
-            self._pieces = self._unpacked(fresh, first) if fresh else self._plain(first)
-        if self._held:
-            held, self._held = self._held, b""
-            return held
         return next(self._pieces, b"")
 
     def beginning(self) -> bytes:
         """The first piece, which the next `read` gives again; empty when not even that can be read."""
+        first, damage = b"", None
         try:
-            self._held = self.read()
-        except Damaged:
-            # The generator has ended with the exception: the next read finds it again.
-            self._pieces = None
-            self.rewind()
-        return self._held
+            first = self.read()
+        except Damaged as error:
+            damage = error
+        self._pieces = self._again(first, damage, self._pieces)
+        return first
 
     def finish(self) -> str:
         """Read what a reader left over, so that the sum is of the whole file. Returns the sha256, in hex."""
@@ -91,6 +86,19 @@ class LogStream:
         self._sha256.update(piece)
         self.bytes_read += len(piece)
         return piece
+
+    def _opened(self) -> Iterator[bytes]:
+        first = self._read_file()
+        fresh = next((make for magic, make in _DECOMPRESSORS.items() if first.startswith(magic)), None)
+        yield from self._unpacked(fresh, first) if fresh else self._plain(first)
+
+    @staticmethod
+    def _again(first: bytes, damage: Damaged | None, rest: Iterator[bytes]) -> Iterator[bytes]:
+        if first:
+            yield first
+        if damage:
+            raise damage
+        yield from rest
 
     def _plain(self, piece: bytes) -> Iterator[bytes]:
         while piece:

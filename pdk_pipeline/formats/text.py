@@ -7,7 +7,9 @@ and almost nobody ever looks at the log of a test that passed.
 
 def dotted(text: bytes) -> bytes:
     """The lines of a multi-line field that says `text`; the line end of the last is not added."""
-    return b"." + text.removesuffix(b"\n").replace(b"\n", b"\n.") + text[len(text.removesuffix(b"\n")) :] if text else b""
+    return (
+        b"." + text.removesuffix(b"\n").replace(b"\n", b"\n.") + text[len(text.removesuffix(b"\n")) :] if text else b""
+    )
 
 
 def undotted(lines: bytes) -> bytes:

@@ -8,7 +8,12 @@ from functools import lru_cache
 
 _SECONDS = re.compile(r"-?\d+(?:\.\d*)?")
 _CTIME = re.compile(r"(?:\w{3} )?(\w{3}) +(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4})")
-_MONTHS = {name: number for number, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
+# fmt: off
+_MONTHS = {
+    "Jan": 1, "Feb": 2, "Mar": 3, "Apr": 4, "May": 5, "Jun": 6,
+    "Jul": 7, "Aug": 8, "Sep": 9, "Oct": 10, "Nov": 11, "Dec": 12,
+}
+# fmt: on
 _LATEST = 253402300800.0  # the year 10000: beyond it no calendar follows
 
 
@@ -39,4 +44,4 @@ def _ctime(text: str) -> datetime | None:
     match = _CTIME.fullmatch(text)
     if not match or match[1] not in _MONTHS:
         return None
-    return datetime(int(match[6]), _MONTHS[match[1]], *(int(match[part]) for part in range(2, 6)))  # type: ignore[misc, arg-type]  # noqa: DTZ001
+    return datetime(int(match[6]), _MONTHS[match[1]], *(int(match[part]) for part in range(2, 6)))  # type: ignore[arg-type]  # noqa: DTZ001

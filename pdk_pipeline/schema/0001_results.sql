@@ -57,7 +57,8 @@ CREATE INDEX import_file_sha256 ON import_file (sha256);
 CREATE TABLE import_attempt (                                       -- deliveries begun and not ended
     delivery TEXT PRIMARY KEY,
     attempts INTEGER NOT NULL,                                      -- a log that kills its import is given up
-    last_at REAL NOT NULL
+    last_at REAL NOT NULL,                                          -- seconds since 1970, UTC
+    failure TEXT NOT NULL DEFAULT ''                                -- how the last one ended; '': it was killed
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE log_block (                                            -- logs of one import, packed together
