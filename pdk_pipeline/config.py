@@ -75,6 +75,10 @@ class Settings(BaseSettings):
     import_roots: Annotated[list[Directory], BeforeValidator(_several)] = Field(
         default=[], description="directories that a networked broker's tasks may name files in, besides the spool"
     )
+    recurring: Annotated[list[str], BeforeValidator(_several)] = Field(
+        default=["daily"],
+        description="prefixes of run names that recur: daily is for daily_2026-11-23 and daily_latest",
+    )
     settle_seconds: float = Field(
         default=30, ge=0, description="a log in incoming/ is taken once it has not changed for so long"
     )

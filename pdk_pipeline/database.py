@@ -220,7 +220,7 @@ def writer_lock(
 
 def _acquire(lock: IO[str], wait_seconds: float, on_wait: Callable[[str], None]) -> None:
     deadline = time.monotonic() + wait_seconds
-    told = False
+    pause = 0.0
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -228,10 +228,10 @@ def _acquire(lock: IO[str], wait_seconds: float, on_wait: Callable[[str], None])
             holder = _holder(lock)
             if time.monotonic() >= deadline:
                 raise WriterBusy(holder, advice="Try again when it has finished.") from None
-            if not told:
+            if not pause:
                 on_wait(holder)
-                told = True
-            time.sleep(0.05)
+            pause = min(pause + 0.02, 0.5)
+            time.sleep(pause)
         else:
             return
 

@@ -4,7 +4,7 @@
 class PdkError(Exception):
     """Something is not as it should be."""
 
-    def __init__(self, particulars: str = "", *, advice: str = "") -> None:
+    def __init__(self, particulars: str = "", advice: str = "") -> None:
         """`particulars`: what and where. `advice`: what to do about it, a sentence."""
         super().__init__(particulars, advice)
         self.particulars = particulars
@@ -15,14 +15,6 @@ class PdkError(Exception):
         if self.particulars:
             sentence = f"{sentence.rstrip('.')}: {self.particulars}"
         return f"{sentence.rstrip('.')}. {self.advice}" if self.advice else sentence
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions cross process borders in task results; keyword arguments need telling how.
-        return _rebuild, (type(self), self.particulars, self.advice)
-
-
-def _rebuild(kind: type[PdkError], particulars: str, advice: str) -> PdkError:
-    return kind(particulars, advice=advice)
 
 
 class PassingFault(PdkError):

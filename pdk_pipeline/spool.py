@@ -42,8 +42,8 @@ DIRECTORIES = ("incoming", "processing", "archive", "quarantine")
 class Collected:
     """What a sweep through incoming/ found."""
 
-    claims: list[str] = field(default_factory=list)
-    """Logs to import now, by claim: newly claimed ones, and those that an earlier import left behind."""
+    claims: list[tuple[str, str]] = field(default_factory=list)
+    """Logs to import now, claim and name: newly claimed ones, and those that an earlier import left behind."""
     growing: int = 0
     """Logs that changed too recently."""
     left: list[str] = field(default_factory=list)
@@ -76,7 +76,7 @@ def collect(settings: Settings) -> Collected:
             collected.growing += 1
         else:
             try:
-                collected.claims.append(_claim(settings, path))
+                collected.claims.append((_claim(settings, path), path.name))
             except FileNotFoundError:
                 continue  # another sweep has it
             except OSError as error:
@@ -123,7 +123,7 @@ def _claim(settings: Settings, path: Path) -> str:
     return claim
 
 
-def _left_behind(settings: Settings) -> Iterator[str]:
+def _left_behind(settings: Settings) -> Iterator[tuple[str, str]]:
     """Claims that nobody has finished for so long that their task must be lost, or their import killed."""
     for place in sorted((settings.spool / "processing").iterdir()):
         if place.name.startswith("."):
@@ -134,11 +134,12 @@ def _left_behind(settings: Settings) -> Iterator[str]:
             so_far = handed_over - _claimed_at(place.name, handed_over)
             if time.time() - handed_over < min(max(settings.resend_seconds, so_far), LONGEST_RESEND_SECONDS):
                 continue
-            if any(place.iterdir()):
-                os.utime(place)  # handed over now: the next sweep waits again
-                yield place.name
-            else:
+            log = next(place.iterdir(), None)
+            if log is None:
                 place.rmdir()  # killed between making it and filling it
+            else:
+                os.utime(place)  # handed over now: the next sweep waits again
+                yield place.name, log.name
 
 
 def _claimed_at(claim: str, otherwise: float) -> float:

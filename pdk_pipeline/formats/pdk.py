@@ -67,6 +67,8 @@ class _Reader:
 
     def read(self, source: Source) -> Iterator[Reading]:
         piece = self._next_piece(source)
+        while BYTE_ORDER_MARK.startswith(piece) and (more := self._next_piece(source)):
+            piece += more
         if piece.startswith(BYTE_ORDER_MARK):
             self.offset += len(BYTE_ORDER_MARK)
             piece = piece[len(BYTE_ORDER_MARK) :]

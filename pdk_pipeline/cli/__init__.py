@@ -1,0 +1,103 @@
+"""The command line: one file per noun. A command parses, hands over and prints; what it does is done elsewhere.
+
+Commands import what they need when they run, so that `pdk --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from pdk_pipeline import __version__
+from pdk_pipeline.cli.base import Group, say
+from pdk_pipeline.cli.check import check
+from pdk_pipeline.cli.collect import collect
+from pdk_pipeline.cli.config import config
+from pdk_pipeline.cli.database import initdb
+from pdk_pipeline.cli.doctor import doctor
+from pdk_pipeline.cli.imports import import_
+from pdk_pipeline.cli.quarantine import quarantine
+from pdk_pipeline.cli.results import export, history, show
+from pdk_pipeline.cli.runs import run_info, runs
+from pdk_pipeline.cli.up import up
+from pdk_pipeline.errors import PdkError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["--help"], "max_content_width": 100})
+@click.option("-v", "--verbose", is_flag=True, help="Show where an error comes from.")
+@click.version_option(__version__, prog_name="pdk")
+def pdk(verbose: bool) -> None:  # noqa: ARG001  (`main` looks at it)
+    """What runs the morning after every night of tests: takes in PDK logs and keeps their results."""
+
+
+for command in (
+    up,
+    import_,
+    collect,
+    check,
+    runs,
+    run_info,
+    show,
+    history,
+    export,
+    quarantine,
+    initdb,
+    config,
+    doctor,
+):
+    pdk.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The script `pdk`: run a command, tell errors in one line, exit 0, 1 (our error) or 2 (usage)."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    sys.exit(_exit_status(arguments))
+
+
+def _exit_status(arguments: Sequence[str]) -> int:
+    try:
+        return pdk.main(list(arguments), prog_name="pdk", standalone_mode=False) or 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        say(error.format_message())
+        if context is not None:
+            say(f"`{context.command_path} --help` tells more.")
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        say("interrupted")
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has had enough (`pdk runs | head`). Python must not try to flush it again.
+        sys.stdout = None
+        return 0
+    except Exception as error:
+        if _is_verbose(arguments):
+            raise
+        say(_told(error))
+        return 1
+
+
+def _is_verbose(arguments: Sequence[str]) -> bool:
+    before_command = list(arguments[: next((i for i, word in enumerate(arguments) if not word.startswith("-")), None)])
+    return bool({"-v", "--verbose", "-verbose"} & set(before_command))
+
+
+def _told(error: Exception) -> str:
+    import sqlite3
+
+    if isinstance(error, PdkError):
+        return str(error)
+    if isinstance(error, sqlite3.Error):
+        return f"The database cannot be used: {error}. `pdk doctor` looks for the cause."
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    return f"This is a fault in pdk itself: {type(error).__name__}: {error}. `pdk -v …` shows where."

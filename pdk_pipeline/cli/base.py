@@ -1,0 +1,106 @@
+"""What every command stands on: spelling of names and options, options in common, messages."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pdk_pipeline.selection import Selection
+
+_ONE_DASH = re.compile(r"--?([A-Za-z][\w-]+)(=.*)?", re.DOTALL)
+_UNSHOWABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def _folded(name: str) -> str:
+    return name.replace("-", "_")
+
+
+class Command(click.Command):
+    """A command whose long options may also be written as people have them in scripts: -host=x, --on_duplicate."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put every long option into the one spelling that click knows."""
+        known = {_folded(name[2:]): name for param in self.get_params(ctx) for name in param.opts if name[:2] == "--"}
+        rest = args[args.index("--") :] if "--" in args else []
+        spelled = []
+        for arg in args[: len(args) - len(rest)]:
+            match = _ONE_DASH.fullmatch(arg)
+            name = known.get(_folded(match[1])) if match else None
+            spelled.append(f"{name}{match[2] or ''}" if match and name else arg)
+        return super().parse_args(ctx, spelled + rest)
+
+
+class Group(Command, click.Group):
+    """Commands that may be written with a hyphen or an underscore: gen-expected, gen_expected."""
+
+    command_class = Command
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, in either spelling."""
+        folded = {_folded(name): name for name in self.list_commands(ctx)}
+        return super().get_command(ctx, folded.get(_folded(cmd_name), cmd_name))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """In the order in which they were added, which is the order of use."""
+        return list(self.commands)
+
+
+# Options that several commands have --------------------------------------------------------------------------
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+local = click.option("--local", is_flag=True, help="Do the work in this process, whatever is running.")
+no_wait = click.option("--no-wait", is_flag=True, help="Hand the work over, print the tasks' ids and return.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Only say what is wrong.")
+
+_SELECTORS = {
+    "projects": ("-p", "--project", "of these projects"),
+    "hosts": ("-h", "--host", "of these hosts"),
+    "contexts": ("-c", "--context", "of these contexts"),
+    "customs": ("-m", "--custom", "with this custom part"),
+    "statuses": ("-s", "--status", "with these statuses (P F E D M …)"),
+}
+
+
+def selecting(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that select results; `selection` makes a Selection of their values."""
+    for kind, (short, long, what) in reversed(_SELECTORS.items()):
+        text = f"Only results {what}; * and ? are wildcards. Several are an OR."
+        function = click.option(short, long, kind, multiple=True, metavar="PATTERN", help=text)(function)
+    return function
+
+
+def selection(options: dict[str, tuple[str, ...]], tests: tuple[str, ...] = ()) -> Selection:
+    """What the options of `selecting` select."""
+    from pdk_pipeline.selection import Selection
+
+    return Selection(**options, tests=tests)
+
+
+# Messages and data -------------------------------------------------------------------------------------------
+
+
+def say(text: str) -> None:
+    """A message to the person, on standard error."""
+    click.echo(f"pdk: {shown(text)}", err=True)
+
+
+def shown(text: str) -> str:
+    r"""Text from outside, such that it cannot steer a terminal: control characters as \x1b."""
+    return _UNSHOWABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def print_json(data: object) -> None:
+    """Data for programs."""
+    import json
+
+    click.echo(json.dumps(data, indent=2, ensure_ascii=not _speaks_unicode()))
+
+
+def _speaks_unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

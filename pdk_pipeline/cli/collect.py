@@ -1,0 +1,37 @@
+"""`pdk collect`."""
+
+from __future__ import annotations
+
+import click
+
+from pdk_pipeline.cli.base import Command, as_json, local, quiet, say
+
+
+@click.command(cls=Command)
+@local
+@quiet
+@as_json
+def collect(local: bool, quiet: bool, as_json: bool) -> int:
+    """Import what lies in the spool's incoming/ now.
+
+    \b
+        cp *.pdklog ~/.local/share/pdk/spool/incoming/
+        pdk collect
+
+    `pdk up` does the same every two minutes. A log that changed within `settle_seconds` is left for the next time;
+    what was imported is moved into the archive.
+    """
+    from pdk_pipeline.cli.imports import finish
+    from pdk_pipeline.cli.waiting import outcome
+    from workers.dispatch import Call
+
+    # The imports are handed over from here, one by one, to show how far they are.
+    collected = outcome(Call("collect", (False,), "collect"), local=local)
+    for problem in collected["left"]:
+        say(problem)
+    if collected["growing"]:
+        say(f"{collected['growing']:,} logs changed a moment ago and are left for the next time")
+    calls = [Call("import_claimed", (claim,), file) for claim, file in collected["claims"]]
+    if not calls and not quiet and not as_json:
+        say("no logs to import")
+    return finish(calls, is_whole=not collected["left"], local=local, quiet=quiet, as_json=as_json)

@@ -1,0 +1,32 @@
+"""`pdk doctor`."""
+
+from __future__ import annotations
+
+import click
+
+from pdk_pipeline.cli.base import Command, as_json, print_json
+
+MARKS = {"good": "ok", "odd": "!", "bad": "BAD"}
+
+
+@click.command(cls=Command)
+@as_json
+def doctor(as_json: bool) -> int:
+    """Say what is wrong with this installation, and what to do. Exit status 1 when something is.
+
+    \b
+        pdk doctor
+    """
+    from pdk_pipeline import doctor as domain
+    from pdk_pipeline.config import settings
+    from workers import dispatch
+
+    findings = [*domain.examine(settings()), *dispatch.examine(settings())]
+    if as_json:
+        print_json([finding._asdict() for finding in findings])
+    else:
+        from pdk_pipeline.cli.tables import print_table
+
+        rows = [(MARKS[one.state], one.subject, f"{one.text} {one.advice}".strip()) for one in findings]
+        print_table(("", "what", "finding"), rows)
+    return 1 if any(finding.state == domain.State.BAD for finding in findings) else 0

@@ -1,0 +1,169 @@
+"""`pdk import`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pdk_pipeline.cli.base import Command, as_json, local, no_wait, print_json, quiet, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pdk_pipeline.config import Settings
+    from workers.dispatch import Call
+
+COUNTED = ("records", "accepted", "replaced_missing", "duplicates", "skipped", "quarantined")
+HEADINGS = ("records", "imported", "replaced missing", "duplicates", "skipped", "quarantined")
+
+
+@click.command("import", cls=Command)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--host", metavar="NAME", help="Host of the records that name none.")
+@click.option("--context", metavar="NAME", help="Context of the records that name none.")
+@click.option("--custom", metavar="TEXT", help="Custom part of the records that have none.")
+@click.option("--project", metavar="NAME", help="Project of the records that name none.")
+@click.option("--test_runner", metavar="NAME", help="Test runner of the records that name none.")
+@click.option("--test_run", metavar="NAME", help="Test run of the records that name none.")
+@click.option(
+    "--on-duplicate",
+    type=click.Choice(["keep", "replace"]),
+    default="keep",
+    show_default=True,
+    help="What becomes of a result that is there already.",
+)
+@click.option("--format", "format_", metavar="NAME", help="Format of the logs; otherwise told by their content.")
+@click.option("--archive", is_flag=True, help="Move each log into the archive afterwards.")
+@local
+@no_wait
+@quiet
+@as_json
+def import_(
+    files: tuple[str, ...],
+    on_duplicate: str,
+    format_: str | None,
+    archive: bool,
+    local: bool,
+    no_wait: bool,
+    quiet: bool,
+    as_json: bool,
+    **defaults: str | None,
+) -> int:
+    """Import logs that the server can read; - is standard input.
+
+    \b
+        pdk import /fileserver/pdk_logs/*
+        zcat old.log.gz | pdk import -host=banana -
+
+    Good records are imported whatever else a log holds; bad ones go to the quarantine, and the exit status is 1.
+    A result that is there already stays (or is replaced), one recorded missing is replaced. Logs may be plain, or
+    compressed with gzip, zstandard or xz.
+    """
+    from pdk_pipeline.config import settings
+    from pdk_pipeline.ingest import OnDuplicate
+    from pdk_pipeline.intake import Options, sender
+
+    options = Options(
+        {name: value.strip() for name, value in defaults.items() if value}, OnDuplicate(on_duplicate), format_, sender()
+    )
+    if format_:
+        from pdk_pipeline import formats
+
+        formats.named(format_)
+    calls, is_whole = _calls(settings(), files, options.as_json(), archive=archive)
+    if no_wait:
+        from workers import dispatch
+
+        ids = dispatch.send(settings(), calls)
+        if as_json:
+            print_json([{"file": call.label, "task": task} for call, task in zip(calls, ids, strict=True)])
+        else:
+            for call, task in zip(calls, ids, strict=True):
+                click.echo(f"{task}  {call.label}")
+        return 0 if is_whole else 1
+    return finish(calls, is_whole=is_whole, local=local, quiet=quiet, as_json=as_json)
+
+
+def _calls(
+    settings: Settings, files: Sequence[str], options: dict[str, Any], *, archive: bool
+) -> tuple[list[Call], bool]:
+    """A task for each file, and whether all that was named can be read."""
+    import uuid
+
+    from pdk_pipeline import spool
+    from workers.dispatch import Call
+
+    calls = []
+    is_whole = True
+    for file in files:
+        if file == "-":
+            name = f"stdin-{os.getpid()}.pdklog"
+            claim = spool.put_claimed(settings, name, iter(lambda: sys.stdin.buffer.read(1 << 20), b""))
+            calls.append(Call("import_claimed", (claim, options), "-"))
+        elif os.path.isdir(file):  # noqa: PTH112  (these run once a file, and are twice as quick as pathlib's)
+            # `pdk import *` in a directory of logs that has an old/ in it.
+            say(f"{file}: a directory, left alone; the logs in it are {os.path.join(file, '*')}")  # noqa: PTH118
+        elif not os.path.exists(file):  # noqa: PTH110
+            say(f"{file}: there is no such file")
+            is_whole = False
+        else:
+            path = os.path.abspath(file)  # noqa: PTH100  (a link keeps the name that it was given)
+            calls.append(Call("import_log", (path, uuid.uuid4().hex, options, archive), file))
+    return calls, is_whole
+
+
+def finish(calls: Sequence[Call], *, is_whole: bool, local: bool, quiet: bool, as_json: bool) -> int:
+    """Have the import tasks done, print what came of them. Returns the exit status.
+
+    `is_whole`: nothing has gone wrong so far.
+    """
+    from pdk_pipeline.cli.waiting import outcomes
+    from pdk_pipeline.errors import PdkError
+
+    began = time.perf_counter()
+    done: dict[int, dict[str, Any]] = {}
+    failed: list[dict[str, str]] = []
+    for index, outcome in outcomes(calls, "importing", local=local, is_quiet=quiet or as_json):
+        label = calls[index].label
+        if isinstance(outcome, PdkError):
+            failed.append({"file": label, "error": str(outcome)})
+            say(str(outcome) if label in str(outcome) else f"{label}: {outcome}")
+            continue
+        done[index] = outcome | {"file": label}
+        _tell(label, outcome)
+    files = [done[index] for index in sorted(done)]
+    totals = {name: sum(outcome[name] for outcome in files) for name in COUNTED}
+    if as_json:
+        print_json({"files": files, "failed": failed, "totals": totals, "seconds": time.perf_counter() - began})
+    elif files and not quiet:
+        _print(files, totals)
+    return 0 if is_whole and not failed and not totals["quarantined"] else 1
+
+
+def _tell(label: str, outcome: dict[str, Any]) -> None:
+    if outcome["is_repeated"]:
+        say(f"{label}: was imported before, nothing is changed")
+        return
+    for message in outcome["messages"]:
+        say(f"{label}: {message}")
+    more = outcome["warnings"] + outcome["duplicates"] - outcome["replaced"] + outcome["skipped"]
+    more -= len(outcome["messages"])
+    if more > 0:
+        say(f"{label}: … and {more:,} more of this kind")
+    if outcome["quarantine_item"]:
+        say(
+            f"{label}: {outcome['quarantined']:,} quarantined; "
+            f"`pdk quarantine show {outcome['quarantine_item']}` shows them"
+        )
+
+
+def _print(files: list[dict[str, Any]], totals: dict[str, int]) -> None:
+    from pdk_pipeline.cli.tables import print_table
+
+    rows = [(outcome["file"], *(outcome[name] for name in COUNTED)) for outcome in files]
+    footer = (f"{len(files):,} files", *totals.values()) if len(files) > 1 else ()
+    print_table(("file", *(f"{heading} #" for heading in HEADINGS)), rows, footer=footer)

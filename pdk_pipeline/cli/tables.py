@@ -1,0 +1,85 @@
+"""Tables, progress bars and times, as people read them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from pdk_pipeline.cli.base import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import tzinfo
+
+STATUS_STYLES = {"P": "green", "F": "red", "E": "red", "M": "yellow", "D": "dim"}
+ANY_WIDTH = 10_000
+"""In a pipe nothing is folded or cut off."""
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, footer: Sequence[object] = ()) -> None:
+    """Print rows under headings. Numbers stand to the right; a heading that ends in ` #` says so of its column."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else ANY_WIDTH, highlight=False)
+    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, show_footer=bool(footer), pad_edge=False)
+    for number, column in enumerate(columns):
+        foot = _cell(footer[number]) if footer else ""
+        justify = "right" if column.endswith(" #") else "left"
+        table.add_column(column.removesuffix(" #"), Text(foot), justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*(Text(_cell(value), STATUS_STYLES.get(str(value), "")) for value in row))
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return shown(str(value)).replace("\n", "\\n").replace("\t", " ")
+
+
+def when(seconds: float | None, zone: tzinfo | None) -> str:
+    """A time as a person reads it, in the site's zone."""
+    if seconds is None:
+        return ""
+    return f"{datetime.fromtimestamp(seconds, tz=zone).astimezone(zone):%Y-%m-%d %H:%M:%S}"
+
+
+def size(number_of_bytes: float) -> str:
+    """A size as a person reads it: 3.4 MB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number_of_bytes < 1000:
+            return f"{number_of_bytes:.0f} {unit}" if unit == "bytes" else f"{number_of_bytes:.1f} {unit}"
+        number_of_bytes /= 1000
+    return f"{number_of_bytes:.1f} TB"
+
+
+@contextlib.contextmanager
+def progress_bar(what: str, *, is_wanted: bool = True) -> Iterator[Callable[[float], None]]:
+    """A bar on a terminal's standard error; yields what is told the part that is done, from 0 to 1.
+
+    It appears once there is something to tell; in a pipe it never does.
+    """
+    if not (is_wanted and sys.stderr.isatty()):
+        yield lambda _part: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=1.0)
+        yield lambda part: progress.update(task, completed=part)

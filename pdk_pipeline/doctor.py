@@ -1,0 +1,175 @@
+"""What is wrong with this installation, and what to do about it. Looks, changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import time
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pdk_pipeline import database, quarantine
+from pdk_pipeline.errors import NoDatabase, PdkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pdk_pipeline.config import Settings
+
+LITTLE_SPACE_BYTES = 1 << 30
+"""With less room than this on the disk, a night may not fit."""
+
+NETWORK_FILE_SYSTEMS = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "afs",
+    "ceph",
+    "fuse.sshfs",
+    "glusterfs",
+    "lustre",
+}
+
+
+class State(StrEnum):
+    """How one thing is."""
+
+    GOOD = "good"
+    ODD = "odd"
+    BAD = "bad"
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    subject: str
+    state: State
+    text: str
+    advice: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything that needs no broker."""
+    yield from _home(settings)
+    yield from _database(settings)
+    yield _space(settings)
+    yield from _spool(settings)
+    yield _quarantine(settings)
+    yield _time_zone(settings)
+
+
+def _home(settings: Settings) -> Iterator[Finding]:
+    home = settings.home
+    if not home.exists():
+        yield Finding("home", State.ODD, f"{home} does not exist yet", "`pdk initdb` makes it.")
+        return
+    if not os.access(home, os.W_OK | os.X_OK):
+        advice = "Work as its owner, or let PDK_HOME name another place."
+        yield Finding("home", State.BAD, f"{home} cannot be written", advice)
+    else:
+        yield Finding("home", State.GOOD, str(home))
+    kind = file_system(home)
+    if kind in NETWORK_FILE_SYSTEMS:
+        advice = "SQLite's journal needs shared memory: put PDK_HOME on a local disk."
+        yield Finding("file system", State.BAD, f"{home} is on a network file system ({kind})", advice)
+    else:
+        yield Finding("file system", State.GOOD, kind or "unknown")
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
+    """The type of the file system that holds `path`; empty where the system does not tell."""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    best, kind = "", ""
+    for line in lines:
+        _, place, type_, *_ = line.split()
+        # Mount points write a space as \040.
+        place = place.replace("\\040", " ")
+        if path.resolve().is_relative_to(place) and len(place) >= len(best):
+            best, kind = place, type_
+    return kind
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    try:
+        with database.reading(settings) as db:
+            (problem,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            orphan = db.execute("PRAGMA foreign_key_check").fetchone()
+            version = database.schema_version(db)
+    except NoDatabase as error:
+        yield Finding("database", State.ODD, str(error))
+        return
+    except (PdkError, sqlite3.Error) as error:
+        yield Finding("database", State.BAD, str(error), "A backup, or importing archive/ again, brings it back.")
+        return
+    if problem != "ok" or orphan:
+        text = str(problem) if problem != "ok" else f"a row of {orphan[0]} refers to one of {orphan[2]} that is gone"
+        yield Finding("database", State.BAD, text, "A backup, or importing archive/ again, brings it back.")
+    else:
+        size = settings.database.stat().st_size
+        yield Finding("database", State.GOOD, f"{settings.database}, version {version}, {size:,} bytes, sound")
+    if version < database.newest_version():
+        yield Finding("database", State.ODD, "an older pdk made it", "`pdk initdb` brings it up to date.")
+
+
+def _space(settings: Settings) -> Finding:
+    place = settings.home
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < LITTLE_SPACE_BYTES:
+        advice = "Delete old runs or old files in the archive."
+        return Finding("disk", State.BAD, f"only {free:,} bytes are free at {place}", advice)
+    return Finding("disk", State.GOOD, f"{free:,} bytes are free")
+
+
+def _spool(settings: Settings) -> Iterator[Finding]:
+    for name in ("incoming", "processing", "archive", "quarantine"):
+        place = settings.spool / name
+        if place.is_dir() and not os.access(place, os.W_OK | os.X_OK):
+            yield Finding("spool", State.BAD, f"{place} cannot be written", "Work as its owner.")
+        elif place.is_dir() and place.stat().st_dev != settings.spool.stat().st_dev:
+            advice = "Have the whole spool on one, so that a log moves in one step."
+            yield Finding("spool", State.ODD, f"{place} is on another file system", advice)
+    waiting = _age_of_oldest(settings.spool / "processing")
+    late = waiting > 10 * settings.resend_seconds
+    if late:
+        advice = "Is a worker running on the queue `writer`? `pdk up` starts one; `pdk collect --local` imports now."
+        yield Finding("spool", State.BAD, f"a claimed log has waited for {waiting / 60:.0f} minutes", advice)
+    else:
+        yield Finding("spool", State.GOOD, str(settings.spool))
+
+
+def _age_of_oldest(directory: Path) -> float:
+    oldest = time.time()
+    with contextlib.suppress(OSError):
+        for place in directory.iterdir():
+            with contextlib.suppress(OSError):
+                oldest = min(oldest, *(path.stat().st_ctime for path in place.iterdir()))
+    return time.time() - oldest
+
+
+def _quarantine(settings: Settings) -> Finding:
+    items = quarantine.notes(settings)
+    if items:
+        records = sum(note.records for note in items)
+        advice = "`pdk quarantine list` shows them."
+        return Finding("quarantine", State.ODD, f"{records:,} records in {len(items):,} items", advice)
+    return Finding("quarantine", State.GOOD, "empty")
+
+
+def _time_zone(settings: Settings) -> Finding:
+    now = f"{datetime.now(tz=settings.zone).astimezone(settings.zone):%Y-%m-%d %H:%M %Z}"
+    if not settings.timezone:
+        text = f"the machine's own; now it is {now}"
+        return Finding("time zone", State.GOOD, text, "PDK_TIMEZONE sets the site's.")
+    return Finding("time zone", State.GOOD, f"{settings.timezone}; now it is {now}")

@@ -1,0 +1,135 @@
+"""Results as they are stored, with their logs; and one test through time."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pdk_pipeline.database import unpack
+from pdk_pipeline.errors import UnknownTest
+from pdk_pipeline.results import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pdk_pipeline.database import Connection
+    from pdk_pipeline.runs import Run
+    from pdk_pipeline.selection import Selection
+
+
+class Past(NamedTuple):
+    """A test's result in one run."""
+
+    test_run: str
+    project: str
+    host: str
+    context: str
+    custom: str
+    test_name: str
+    status: str
+    attn: str
+    start_time: float | None
+    end_time: float | None
+
+
+def results(db: Connection, run: Run, selection: Selection) -> Iterator[Result]:
+    """The selected results of a run, in the order of their import."""
+    condition, values = selection.condition()
+    cursor = db.execute(
+        f"""
+        SELECT test.project, environment.host, environment.context, environment.custom, test.name,
+            result.status, result.attn, result.start_time, result.end_time, result.test_runner, result.location,
+            result.tda, result.tra, result.log_block_id, result.log_start, result.log_length
+        FROM result
+        JOIN test ON test.id = result.test_id
+        JOIN environment ON environment.id = result.environment_id
+        WHERE result.run_id = ? AND {condition}
+        ORDER BY result.id
+        """,  # noqa: S608  (the condition holds column names and question marks)
+        (run.id, *values),
+    )
+    blocks = _Blocks(db)
+    for row in cursor:
+        project, host, context, custom, name, status, attn, start, end, runner, location, tda, tra, *place = row
+        yield Result(
+            run.name,
+            project,
+            host,
+            context,
+            custom,
+            name,
+            status,
+            attn,
+            start,
+            end,
+            runner or "",
+            location or "",
+            _attributes(tda),
+            _attributes(tra),
+            blocks.log(*place),
+        )
+
+
+def _attributes(encoded: str | None) -> dict[str, str]:
+    attributes: dict[str, Any] = json.loads(encoded) if encoded else {}
+    return attributes
+
+
+class _Blocks:
+    """Log blocks, the last one kept unpacked: the neighbours' logs lie in it."""
+
+    def __init__(self, db: Connection) -> None:
+        self.db = db
+        self.id: int | None = None
+        self.unpacked = b""
+
+    def log(self, block_id: int | None, start: int, length: int) -> bytes:
+        if block_id is None:
+            return b""
+        if block_id != self.id:
+            (data,) = self.db.execute("SELECT data FROM log_block WHERE id = ?", (block_id,)).fetchone()
+            self.id, self.unpacked = block_id, unpack(data)
+        return self.unpacked[start : start + length]
+
+
+def history(db: Connection, selection: Selection, *, most_runs: int) -> list[Past]:
+    """The results of the selected tests in the newest `most_runs` runs that have them, the oldest first.
+
+    Raises UnknownTest.
+    """
+    condition, values = selection.condition()
+    rows = db.execute(
+        f"""
+        WITH picked AS (
+            SELECT run.id AS run_id, run.name AS run_name, run.created_at, test.project, environment.host,
+                environment.context, environment.custom, test.name, result.status, result.attn,
+                result.start_time, result.end_time,
+                dense_rank() OVER (ORDER BY run.created_at DESC, run.id DESC) AS age
+            FROM test
+            JOIN result ON result.test_id = test.id
+            JOIN environment ON environment.id = result.environment_id
+            JOIN run ON run.id = result.run_id AND run.deleted_at IS NULL
+            WHERE {condition}
+        )
+        SELECT run_name, project, host, context, custom, name, status, attn, start_time, end_time
+        FROM picked
+        WHERE age <= ?
+        ORDER BY project, name, host, context, custom, created_at, run_id
+        """,  # noqa: S608  (the condition holds column names and question marks)
+        (*values, most_runs),
+    ).fetchall()
+    if not rows:
+        raise UnknownTest(" ".join(selection.tests), advice=suggestion(db, selection))
+    return [Past(*row) for row in rows]
+
+
+def suggestion(db: Connection, selection: Selection) -> str:
+    """What somebody may have meant who asked for a test that is not there."""
+    for name in selection.tests:
+        row = db.execute(
+            "SELECT name FROM test WHERE name LIKE ? ESCAPE '\\' ORDER BY length(name), name LIMIT 1",
+            (f"%{name.replace(chr(92), chr(92) * 2).replace('_', chr(92) + '_').strip('*%')}%",),
+        ).fetchone()
+        if row:
+            return f"There is {row[0]}; * and ? stand for any letters."
+    return "* and ? stand for any letters."

@@ -1,0 +1,143 @@
+"""Test runs: their names, the list of them, and what one holds in numbers."""
+
+from __future__ import annotations
+
+import difflib
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from pdk_pipeline.errors import UnknownRun
+from pdk_pipeline.selection import glob, is_pattern, matches
+
+if TYPE_CHECKING:
+    from pdk_pipeline.config import Settings
+    from pdk_pipeline.database import Connection
+
+TODAY = ("latest", "today")
+"""`daily_latest` is "converted to today's date" (the manual), never quietly the last night that did arrive."""
+
+
+class Run(NamedTuple):
+    """One test run."""
+
+    id: int
+    name: str
+    is_valuable: bool
+    note: str
+    created_at: float
+    """Its first import; seconds since 1970, UTC."""
+
+
+class Count(NamedTuple):
+    """How many results of a run have one status in one place."""
+
+    project: str
+    host: str
+    context: str
+    custom: str
+    status: str
+    results: int
+
+
+class Import(NamedTuple):
+    """One log that brought results of a run."""
+
+    file: str
+    sender: str
+    imported_at: float
+    results: int
+
+
+_RUN = "SELECT id, name, valuable, note, created_at FROM run WHERE deleted_at IS NULL"
+
+
+def canonical_name(settings: Settings, db: Connection, name: str) -> str:
+    """The name of the run that `name` means: `daily_latest`, `daily_today` and `daily_yesterday` are translated.
+
+    For every prefix in the setting `recurring`, in the site's time zone.
+    """
+    prefix, _, when = name.rpartition("_")
+    if prefix not in settings.recurring or when not in {*TODAY, "yesterday"}:
+        return name
+    today = f"{prefix}_{datetime.now(tz=settings.zone):%Y-%m-%d}"
+    return today if when in TODAY else predecessor(db, today) or name
+
+
+def predecessor(db: Connection, name: str) -> str | None:
+    """The newest run of the same kind (`daily_…`) before `name`, whatever the gap; `name` itself need not exist."""
+    prefix = name.rpartition("_")[0]
+    row = db.execute(
+        """
+        SELECT max(name) FROM run
+        WHERE deleted_at IS NULL AND name < ? AND name GLOB ? AND length(name) = length(?)
+        """,
+        (name, f"{glob(prefix)}_[0-9]*", name),
+    ).fetchone()
+    return str(row[0]) if row[0] else None
+
+
+def find(settings: Settings, db: Connection, name: str) -> Run:
+    """The run of that name. Raises UnknownRun."""
+    meant = canonical_name(settings, db, name)
+    found = _runs(db, f"{_RUN} AND name = ?", meant)
+    if found:
+        return found[0]
+    told = meant if meant == name else f"{name}, which is {meant}"
+    names = [row[0] for row in db.execute("SELECT name FROM run WHERE deleted_at IS NULL")]
+    near = difflib.get_close_matches(meant, names, n=1)
+    raise UnknownRun(told, advice=f"Did you mean {near[0]}?" if near else "`pdk runs` lists what there is.")
+
+
+def matching(settings: Settings, db: Connection, pattern: str = "*") -> list[Run]:
+    """The runs whose name matches, the oldest first."""
+    pattern = canonical_name(settings, db, pattern)
+    value = glob(pattern) if is_pattern(pattern) else pattern
+    return _runs(db, f"{_RUN} AND {matches('name', pattern)} ORDER BY created_at, id", value)
+
+
+def _runs(db: Connection, sql: str, value: str) -> list[Run]:
+    return [Run(id_, name, bool(valuable), note, at) for id_, name, valuable, note, at in db.execute(sql, (value,))]
+
+
+def statuses(db: Connection, run: Run) -> dict[str, int]:
+    """How many results of a run have which status."""
+    # What did not pass has a small index of its own, so the large one is only counted.
+    problems = dict(
+        db.execute(
+            "SELECT status, count(*) FROM result WHERE run_id = ? AND status <> 'P' GROUP BY status", (run.id,)
+        ).fetchall()
+    )
+    (total,) = db.execute("SELECT count(*) FROM result WHERE run_id = ?", (run.id,)).fetchone()
+    passed = total - sum(problems.values())
+    return ({"P": passed} if passed else {}) | problems
+
+
+def counts(db: Connection, run: Run) -> list[Count]:
+    """The results of a run by project, host, context, custom and status."""
+    rows = db.execute(
+        """
+        SELECT test.project, environment.host, environment.context, environment.custom, result.status, count(*)
+        FROM result
+        JOIN test ON test.id = result.test_id
+        JOIN environment ON environment.id = result.environment_id
+        WHERE result.run_id = ?
+        GROUP BY test.project, result.environment_id, result.status
+        ORDER BY 1, 2, 3, 4
+        """,
+        (run.id,),
+    )
+    return [Count(*row) for row in rows]
+
+
+def imports(db: Connection, run: Run) -> list[Import]:
+    """The logs that the run's results came from, in the order of their import."""
+    rows = db.execute(
+        """
+        SELECT import_file.name, import_file.sender, import_file.imported_at, count(*)
+        FROM result JOIN import_file ON import_file.id = result.import_id
+        WHERE result.run_id = ?
+        GROUP BY import_file.id
+        """,
+        (run.id,),
+    )
+    return [Import(*row) for row in rows]
