@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from pdk_pipeline.results import Result
 
 _ONE_LINE = re.compile(r"[^\n]*(?<![ \t\r\n\x0b\x0c])")  # the reader takes white space off the end of a line
+_UNSAFE_ENDINGS = (".xml", ".log", "\r", "\x0b", "\x0c")
 
 
 def field_as_text(name: str, value: str) -> bytes:
     """One field, as `name=value` where that says the same, else as a multi-line field."""
     if _ONE_LINE.fullmatch(value):
         return f"{name}={value}\n".encode()
-    return f"{name}:\n".encode() + _closed(dotted(value.encode()))
+    # The name of a multi-line field can hold no colon; other formats know none of this.
+    return f"{name.replace(':', '_')}:\n".encode() + _closed(dotted(value.encode()))
 
 
 def fields_as_text(fields: Mapping[str, str], log: bytes) -> bytes:
@@ -47,8 +49,8 @@ def record_as_text(result: Result) -> bytes:
         "context": result.context,
         "custom": result.custom,
         "test_runner": result.test_runner,
-        # The reader takes one such ending off; another one protects that which is part of the name.
-        "test_name": result.test_name + (".log" if result.test_name.endswith((".xml", ".log")) else ""),
+        # The reader takes one such ending off; another one protects what is part of the name.
+        "test_name": result.test_name + (".log" if result.test_name.endswith(_UNSAFE_ENDINGS) else ""),
         "status": result.status,
         "attn": result.attn,
         "start_time": _time(result.start_time),

@@ -97,7 +97,7 @@ def _holdable(text: str) -> str:
 # NUL, and bytes that are not UTF-8, are changed by rule.
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30).map(_holdable)
 NAME = TEXT.filter(bool)
-LABEL = st.text(st.characters(codec="ascii", categories=["Ll", "Nd"], include_characters="_:."), min_size=1, max_size=8)
+LABEL = st.text(st.characters(codec="ascii", categories=["Ll", "Nd"], include_characters="_."), min_size=1, max_size=8)
 ATTRIBUTES = st.dictionaries(LABEL, TEXT, max_size=4)
 CLEAN_NAME = st.text(st.characters(codec="utf-8", exclude_characters="\0 \t\n/", exclude_categories=["Cs"]), min_size=1)
 TIMES = st.none() | st.floats(-1e9, 4e9).map(lambda seconds: round(seconds, 6))
