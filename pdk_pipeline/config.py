@@ -45,16 +45,30 @@ def _broker_address(url: SecretStr | None) -> SecretStr | None:
     return url if url is not None and url.get_secret_value() else None
 
 
+def _user_and_password(secret: SecretStr | None) -> SecretStr | None:
+    if secret is None or not secret.get_secret_value():
+        return None
+    if not all(secret.get_secret_value().partition(":")):
+        raise ValueError("it is written user:password")
+    return secret
+
+
 def _several(value: object) -> object:
     """In the environment a list is written with commas, or with colons as in PATH when it is one of paths."""
-    return [part for part in value.replace(os.pathsep, ",").split(",") if part] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.replace(os.pathsep, ",").split(",") if part.strip()]
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  (Path.absolute keeps `..`)
+    try:
+        return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  (Path.absolute keeps `..`)
+    except RuntimeError:
+        raise ValueError(f"{path}: there is no such user") from None
 
 
 Directory = Annotated[Path, AfterValidator(_absolute)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -79,25 +93,27 @@ class Settings(BaseSettings):
         default=["daily"],
         description="prefixes of run names that recur: daily is for daily_2026-11-23 and daily_latest",
     )
-    settle_seconds: float = Field(
-        default=30, ge=0, description="a log in incoming/ is taken once it has not changed for so long"
+    settle_seconds: Amount = Field(
+        default=30, description="a log in incoming/ is taken once it has not changed for so long"
     )
-    resend_seconds: float = Field(
-        default=120, ge=0, description="a claimed log that was not imported for so long is handed over again"
+    resend_seconds: Amount = Field(
+        default=120, description="a claimed log that was not imported for so long is handed over again"
     )
     most_attempts: int = Field(
         default=3, ge=1, description="a log that killed its import is quarantined at this attempt"
     )
     record_limit_mb: int = Field(
-        default=64, ge=1, le=1024, description="a record larger than this is quarantined, in MB"
+        default=64, ge=1, le=512, description="a record larger than this is quarantined, in MB"
     )
-    writer_wait_seconds: float = Field(
-        default=600, ge=0, description="how long a command waits for another one that is writing the database"
+    writer_wait_seconds: Amount = Field(
+        default=600, description="how long a command waits for another one that is writing the database"
     )
     general_processes: int = Field(default=2, ge=1, description="processes of the general worker that `pdk up` starts")
     flower_address: str = Field(default="127.0.0.1", description="where Flower listens")
-    flower_port: int = Field(default=5555, ge=0, le=65535, description="port of Flower; 0 is a free one")
-    flower_basic_auth: SecretStr | None = Field(
+    flower_port: int | None = Field(
+        default=None, ge=0, le=65535, description="port of Flower; by default 5555 or the next free one, 0 is any"
+    )
+    flower_basic_auth: Annotated[SecretStr | None, AfterValidator(_user_and_password)] = Field(
         default=None, description="user:password for Flower; opens its API too, so whoever has it can run tasks"
     )
     log_level: Annotated[str, BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v)] = Field(
@@ -157,16 +173,16 @@ class _Source(PydanticBaseSettingsSource):
 
 
 class Environment(_Source):
-    """PDK_NAME, and for a secret PDK_NAME_FILE, the path of a file that holds it."""
+    """PDK_NAME, and for a secret PDK_NAME_FILE, the path of a file that holds it; an empty one is as good as none."""
 
     def read(self) -> dict[str, tuple[Any, str]]:  # noqa: D102
         found: dict[str, tuple[Any, str]] = {}
         for name, field in Settings.model_fields.items():
             variable = ENV_PREFIX + name.upper()
-            if variable in os.environ:
-                found[name] = os.environ[variable], f"the environment, {variable}"
-            elif _is_secret(field) and f"{variable}_FILE" in os.environ:
-                found[name] = _secret_from(os.environ[f"{variable}_FILE"], f"{variable}_FILE")
+            if value := os.environ.get(variable):
+                found[name] = value, f"the environment, {variable}"
+            elif _is_secret(field) and (path := os.environ.get(f"{variable}_FILE")):
+                found[name] = _secret_from(path, f"{variable}_FILE")
         return found
 
 
@@ -193,7 +209,11 @@ def config_path() -> Path:
     """The settings file: pdk.toml in the home directory, or what PDK_CONFIG names."""
     named = os.environ.get("PDK_CONFIG")
     home = os.environ.get("PDK_HOME")
-    return _absolute(Path(named)) if named else (_absolute(Path(home)) if home else default_home()) / CONFIG_NAME
+    variable = "PDK_CONFIG" if named else "PDK_HOME"
+    try:
+        return _absolute(Path(named)) if named else (_absolute(Path(home)) if home else default_home()) / CONFIG_NAME
+    except ValueError as error:
+        raise BadSetting(f"{variable}: {error}") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -201,7 +221,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             return tomllib.load(file)
     except FileNotFoundError:
-        if "PDK_CONFIG" in os.environ:
+        if os.environ.get("PDK_CONFIG"):
             raise BadSetting(f"PDK_CONFIG names {path}, which does not exist") from None
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -212,13 +232,33 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _secret_from(path: str, told_by: str) -> tuple[str, str]:
     try:
-        return Path(path).expanduser().read_text().strip(), f"the file {path}, named by {told_by}"
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadSetting(f"{told_by}: {path} cannot be read: {error}") from None
+        secret = _absolute(Path(path)).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        # Never what a UnicodeDecodeError quotes: it may be part of the secret.
+        problem = error.strerror if isinstance(error, OSError) else "it is not a file of text"
+        raise BadSetting(f"{told_by}: {path} cannot be read: {problem}") from None
+    if not secret:
+        # As no setting at all it would quietly mean something else.
+        raise BadSetting(f"{told_by}: {path} is empty")
+    return secret, f"the file {path}, named by {told_by}"
 
 
 def _is_secret(field: FieldInfo) -> bool:
     return "SecretStr" in str(field.annotation)
+
+
+def misspelled() -> dict[str, str]:
+    """Variables of the environment that look like a setting and are none, each with the one that may be meant.
+
+    They cannot be refused: Pandokia's runners have PDK_ variables of their own.
+    """
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | {"PDK_CONFIG"}
+    known |= {f"{ENV_PREFIX}{name.upper()}_FILE" for name, field in Settings.model_fields.items() if _is_secret(field)}
+    found = {}
+    for variable in os.environ.keys() - known:
+        if variable.startswith(ENV_PREFIX) and (near := difflib.get_close_matches(variable, known, n=1, cutoff=0.85)):
+            found[variable] = near[0]
+    return found
 
 
 def _did_you_mean(key: str) -> str:
@@ -237,6 +277,8 @@ def load() -> Settings:
         first = error.errors()[0]
         name = str(first["loc"][0])
         problem = str(first["msg"]).removeprefix("Value error, ")
+        if str(first["type"]) != "value_error" and not _is_secret(Settings.model_fields[name]):
+            problem = f"{first['input']!r:.80}: {problem}"  # our own messages hold it already
         raise BadSetting(f"{name} from {origins().get(name, 'the default')}: {problem}") from None
 
 

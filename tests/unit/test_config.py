@@ -1,0 +1,275 @@
+"""Settings: where they come from, which wins, and what a person is told who got one wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pdk_pipeline import config
+from pdk_pipeline.errors import BadSetting
+
+SECRET = "hunter2"
+
+
+@pytest.fixture
+def toml(tmp_path):
+    """Write pdk.toml."""
+    (tmp_path / "home").mkdir()
+
+    def write(text: str | bytes) -> Path:
+        path = tmp_path / "home" / "pdk.toml"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    return write
+
+
+def refusal() -> str:
+    with pytest.raises(BadSetting) as refused:
+        config.load()
+    told = str(refused.value)
+    assert "\n" not in told
+    assert told.startswith("A setting cannot be used: ")
+    return told.removeprefix("A setting cannot be used: ")
+
+
+def shown(name: str) -> tuple[object, str]:
+    return next((setting.value, setting.origin) for setting in config.shown() if setting.name == name)
+
+
+# Where they come from -------------------------------------------------------------------------------------------
+
+
+def test_without_anything_the_defaults_hold(monkeypatch):
+    monkeypatch.delenv("PDK_HOME")
+    settings = config.load()
+    assert settings.home == config.default_home()
+    assert settings.settle_seconds == 30
+    assert settings.recurring == ["daily"]
+    assert settings.broker_url is None
+    assert settings.zone is None
+    assert {setting.origin for setting in config.shown()} == {"default"}
+
+
+def test_the_environment_wins_over_the_file_and_that_over_the_default(toml, monkeypatch):
+    path = toml("settle_seconds = 5\nresend_seconds = 6\n")
+    monkeypatch.setenv("PDK_SETTLE_SECONDS", "7.5")
+    settings = config.load()
+    assert (settings.settle_seconds, settings.resend_seconds, settings.most_attempts) == (7.5, 6, 3)
+    assert shown("settle_seconds") == (7.5, "the environment, PDK_SETTLE_SECONDS")
+    assert shown("resend_seconds") == (6, str(path))
+    assert shown("most_attempts") == (3, "default")
+
+
+def test_the_file_may_lie_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "site.toml").write_text("settle_seconds = 5\n")
+    monkeypatch.setenv("PDK_CONFIG", str(tmp_path / "site.toml"))
+    assert config.load().settle_seconds == 5
+
+
+def test_an_empty_variable_is_as_good_as_none(toml, monkeypatch):
+    toml('settle_seconds = 5\nbroker_url = "redis://there"\n')
+    for name in ("SETTLE_SECONDS", "BROKER_URL", "BROKER_URL_FILE", "CONFIG"):
+        monkeypatch.setenv(f"PDK_{name}", "")
+    settings = config.load()
+    assert settings.settle_seconds == 5
+    assert settings.broker_url
+    monkeypatch.setenv("PDK_HOME", "")
+    assert config.load().home == config.default_home()
+
+
+def test_every_setting_can_come_from_the_environment_and_says_what_it_means(monkeypatch):
+    for name in config.Settings.model_fields:
+        monkeypatch.setenv(f"PDK_{name.upper()}", "x")
+    assert config.origins() == {name: f"the environment, PDK_{name.upper()}" for name in config.Settings.model_fields}
+    assert all(field.description for field in config.Settings.model_fields.values())
+
+
+@pytest.mark.parametrize("told", ["daily,weekly", "daily:weekly", "daily, weekly", ",daily,,weekly,"])
+def test_a_list_in_the_environment(monkeypatch, told):
+    monkeypatch.setenv("PDK_RECURRING", told)
+    assert config.load().recurring == ["daily", "weekly"]
+
+
+def test_a_list_in_the_file(toml):
+    toml('import_roots = ["/logs", "~/more"]\nrecurring = "daily"\n')
+    assert config.load().import_roots == [Path("/logs"), Path("~/more").expanduser()]
+    assert config.load().recurring == ["daily"]
+    assert shown("import_roots")[0] == ["/logs", str(Path("~/more").expanduser())]
+
+
+def test_directories_are_absolute_and_the_home_directory_of_a_user_is_known(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PDK_HOME", "there/../here")
+    settings = config.load()
+    assert settings.home == tmp_path / "here"
+    assert settings.database == tmp_path / "here" / "pdk.db"
+    monkeypatch.setenv("PDK_HOME", "~/pdk")
+    assert config.load().home == Path.home() / "pdk"
+    assert config.config_path() == Path.home() / "pdk" / "pdk.toml"
+
+
+def test_a_log_level_may_be_written_small(monkeypatch):
+    monkeypatch.setenv("PDK_LOG_LEVEL", "debug")
+    assert config.load().log_level == "DEBUG"
+
+
+# What is wrong is said in one line ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("SETTLE_SECONDS", "soon", "'soon': Input should be a valid number"),
+        ("SETTLE_SECONDS", "-1", "'-1': Input should be greater than or equal to 0"),
+        ("RESEND_SECONDS", "inf", "'inf': Input should be a finite number"),
+        ("WRITER_WAIT_SECONDS", "nan", "'nan': Input should be"),
+        ("MOST_ATTEMPTS", "0", "greater than or equal to 1"),
+        ("MOST_ATTEMPTS", "2.5", "'2.5': Input should be a valid integer"),
+        ("RECORD_LIMIT_MB", "100000", "less than or equal to 512"),
+        ("TIMEZONE", "Europe/Belin", "there is no time zone 'Europe/Belin'; an example is 'Europe/Berlin'"),
+        ("TIMEZONE", "Europe", "there is no time zone 'Europe'"),
+        ("TIMEZONE", "../../etc/passwd", "there is no time zone"),
+        ("BROKER_URL", "http://there", "a broker's address begins with one of redis://, rediss://, redis+socket://"),
+        ("FLOWER_BASIC_AUTH", SECRET, "it is written user:password"),
+        ("FLOWER_BASIC_AUTH", f":{SECRET}", "it is written user:password"),
+        ("LOG_LEVEL", "loud", "DEBUG|INFO|WARNING|ERROR"),
+        ("FLOWER_PORT", "70000", "less than or equal to 65535"),
+        ("IMPORT_ROOTS", "~nobody-at-all/logs", "~nobody-at-all/logs: there is no such user"),
+    ],
+)
+def test_a_bad_value_in_the_environment_names_its_variable(monkeypatch, name, value, told):
+    monkeypatch.setenv(f"PDK_{name}", value)
+    refused = refusal()
+    assert refused.startswith(f"{name.lower()} from the environment, PDK_{name}: ")
+    assert told in refused
+    assert SECRET not in refused
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('settle_seconds = "soon"', "'soon': Input should be a valid number"),
+        ("settle_seconds = [1]", "[1]: Input should be a valid number"),
+        ("settle_seconds = nan", "nan: Input should be"),
+        ("timezone = 5", "5: Input should be a valid string"),
+        ("recurring = 5", "5: Input should be a valid list"),
+        ("recurring = [5]", "5: Input should be a valid string"),
+        ("import_roots = {a = 1}", "Input should be a valid list"),
+        ("broker_url = 5", "Input should be a valid string"),
+        ("broker_url = ['redis://u:hunter2@there']", "Input should be a valid string"),
+    ],
+)
+def test_a_bad_value_in_the_file_names_its_key_and_the_file(toml, line, told):
+    path = toml(line)
+    refused = refusal()
+    assert refused.startswith(f"{line.split()[0]} from {path}: ")
+    assert told in refused
+    assert SECRET not in refused
+
+
+def test_an_unknown_key_gets_a_suggestion(toml):
+    path = toml("setle_seconds = 5\n")
+    assert refusal() == f"setle_seconds in {path}: there is no such setting. Did you mean settle_seconds?"
+    toml("[mail]\nport = 25\n")
+    assert refusal() == f"mail in {path}: there is no such setting. `pdk config` lists them."
+
+
+def test_the_home_directory_cannot_be_set_inside_itself(toml):
+    path = toml('home = "/elsewhere"\n')
+    assert refusal() == f"home in {path}. Set it with the environment variable PDK_HOME."
+
+
+def test_a_file_that_is_no_toml_is_named_with_the_line(toml):
+    path = toml("settle_seconds = 5\nresend_seconds =\n")
+    assert refusal().startswith(f"{path} is not valid TOML: ")
+    assert "line 2" in refusal()
+    toml(b'timezone = "\xff"\n')
+    assert refusal().startswith(f"{path} is not valid TOML: ")
+
+
+def test_a_directory_in_place_of_the_file(tmp_path):
+    (tmp_path / "home" / "pdk.toml").mkdir(parents=True)
+    assert refusal() == f"{tmp_path / 'home' / 'pdk.toml'} cannot be read: Is a directory"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
+def test_a_file_that_may_not_be_read(toml):
+    path = toml("settle_seconds = 5\n")
+    path.chmod(0)
+    assert refusal() == f"{path} cannot be read: Permission denied"
+
+
+def test_a_file_that_is_named_must_be_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("PDK_CONFIG", str(tmp_path / "none.toml"))
+    assert refusal() == f"PDK_CONFIG names {tmp_path / 'none.toml'}, which does not exist"
+
+
+def test_a_home_of_nobody(monkeypatch):
+    monkeypatch.setenv("PDK_HOME", "~nobody-at-all/pdk")
+    assert refusal() == "PDK_HOME: ~nobody-at-all/pdk: there is no such user"
+
+
+# Secrets --------------------------------------------------------------------------------------------------------
+
+
+def test_a_secret_is_shown_masked(monkeypatch, toml):
+    toml(f'flower_basic_auth = "ann:{SECRET}"\n')
+    monkeypatch.setenv("PDK_BROKER_URL", f"redis://:{SECRET}@there")
+    assert shown("broker_url") == ("********", "the environment, PDK_BROKER_URL")
+    assert shown("flower_basic_auth")[0] == "********"
+    assert SECRET not in repr(config.shown())
+    assert SECRET not in repr(config.load())
+
+
+def test_a_secret_can_come_from_a_file_that_the_environment_or_the_settings_file_names(monkeypatch, toml, tmp_path):
+    (tmp_path / "broker").write_text(f"redis://:{SECRET}@there\n")
+    (tmp_path / "flower").write_text(f"ann:{SECRET}\n")
+    path = toml(f'flower_basic_auth_file = "{tmp_path / "flower"}"\n')
+    monkeypatch.setenv("PDK_BROKER_URL_FILE", str(tmp_path / "broker"))
+    settings = config.load()
+    assert settings.broker_url.get_secret_value() == f"redis://:{SECRET}@there"
+    assert settings.flower_basic_auth.get_secret_value() == f"ann:{SECRET}"
+    assert shown("broker_url") == ("********", f"the file {tmp_path / 'broker'}, named by PDK_BROKER_URL_FILE")
+    assert shown("flower_basic_auth")[1] == f"the file {tmp_path / 'flower'}, named by flower_basic_auth_file in {path}"
+
+
+def test_a_secret_in_the_environment_wins_over_every_file(monkeypatch, toml, tmp_path):
+    (tmp_path / "broker").write_text("redis://file")
+    toml('broker_url = "redis://toml"\nbroker_url_file = "/nowhere"\n'.replace("/nowhere", str(tmp_path / "broker")))
+    monkeypatch.setenv("PDK_BROKER_URL_FILE", str(tmp_path / "broker"))
+    monkeypatch.setenv("PDK_BROKER_URL", "redis://environment")
+    assert config.load().broker_url.get_secret_value() == "redis://environment"
+
+
+def test_a_secret_file_that_is_broken_is_told_of_and_never_quoted(monkeypatch, tmp_path, toml):
+    secret = tmp_path / "secret"
+    monkeypatch.setenv("PDK_BROKER_URL_FILE", str(secret))
+    assert refusal() == f"PDK_BROKER_URL_FILE: {secret} cannot be read: No such file or directory"
+    secret.write_text(" \n")
+    assert refusal() == f"PDK_BROKER_URL_FILE: {secret} is empty"
+    secret.write_bytes(SECRET.encode() + b"\xff")
+    assert refusal() == f"PDK_BROKER_URL_FILE: {secret} cannot be read: it is not a file of text"
+    secret.write_text(SECRET)
+    assert SECRET not in refusal()
+    assert f"broker_url from the file {secret}, named by PDK_BROKER_URL_FILE: " in refusal()
+    monkeypatch.delenv("PDK_BROKER_URL_FILE")
+    path = toml("broker_url_file = 5\n")
+    assert refusal() == f"broker_url_file in {path}: 5 cannot be read: No such file or directory"
+
+
+def test_only_a_secret_can_be_kept_in_a_file(toml):
+    toml('timezone_file = "/etc/timezone"\n')
+    assert "there is no such setting" in refusal()
+
+
+# Variables that are none ----------------------------------------------------------------------------------------
+
+
+def test_a_variable_that_looks_like_a_setting_is_found(monkeypatch):
+    monkeypatch.setenv("PDK_SETTLE_SECOND", "5")
+    monkeypatch.setenv("PDK_BROKER_URL_FILE", "")
+    monkeypatch.setenv("PDK_PROJECT", "a runner's own")
+    assert config.misspelled() == {"PDK_SETTLE_SECOND": "PDK_SETTLE_SECONDS"}
