@@ -119,6 +119,11 @@ class Settings(BaseSettings):
     log_level: Annotated[str, BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v)] = Field(
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
     )
+    mail_domain: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)?$",
+        description="appended to contacts without an @, e.g. example.org; empty leaves them to the mail server",
+    )
 
     @property
     def database(self) -> Path:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Celery:
     """`celery -A workers` looks for `celery` here; whoever imports one module of this package loads no more."""
     if name == "celery":
-        from workers.tasks import app  # noqa: PLC0415
+        from workers.app import app  # noqa: PLC0415
 
         return app
     raise AttributeError(name)

@@ -19,9 +19,9 @@ def doctor(as_json: bool) -> int:
     """
     from pdk_pipeline import doctor as domain
     from pdk_pipeline.config import settings
-    from workers import dispatch
+    from workers import health
 
-    findings = [*domain.examine(settings()), *dispatch.examine(settings())]
+    findings = [*domain.examine(settings()), *health.examine(settings())]
     if as_json:
         print_json([finding._asdict() for finding in findings])
     else:

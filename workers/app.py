@@ -1,0 +1,137 @@
+"""The Celery app, made from the settings and the beat schedule. No task is defined here (see `tasks`)."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from typing import TYPE_CHECKING, Any, cast
+
+from celery import Celery, Task
+from celery.platforms import SecurityWarning
+from celery.signals import after_setup_logger
+
+import beat_schedule
+from pdk_pipeline.config import settings
+from workers import broker
+from workers.queues import DEFAULT, PRIORITY_STEPS, QUEUES, ROUTINE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+DAY_SECONDS = 86_400
+PROGRESS_EVERY_SECONDS = 0.25
+
+UNTOLD = {"delivery", "sha256", "messages", "format", "claims", "sender"}
+"""Facts of an outcome that the log does without; the ledger has them."""
+
+TRANSPORT_OPTIONS = {
+    "queue_order_strategy": "priority",
+    "priority_steps": list(PRIORITY_STEPS),
+    "socket_timeout": 10,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+}
+
+
+class Reporting(Task):  # type: ignore[misc]
+    """A task that can say how far it is."""
+
+    abstract = True
+    listener: Callable[[int, int], None] | None = None
+    """Who wants to know when the task runs in the caller's own process."""
+    resultrepr_maxsize = 300  # what Flower shows
+    _told_at = 0.0
+
+    def progress(self, done: int, total: int) -> None:
+        """Tell whoever waits for this task, now and then; Flower shows it too."""
+        if self.request.called_directly:
+            if self.listener:
+                self.listener(done, total)
+        elif time.monotonic() - self._told_at >= PROGRESS_EVERY_SECONDS:
+            self._told_at = time.monotonic()
+            self.update_state(state="PROGRESS", meta={"done": done, "total": total})
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:  # noqa: ARG002
+        """One line in the log, with what happened to what."""
+        log.info("%s[%s] %s", self.name, task_id, _in_words(retval))
+
+
+def _in_words(outcome: Any) -> str:
+    """The short facts of a task's outcome; what is nought or empty says nothing."""
+    if not isinstance(outcome, dict):
+        return str(outcome)
+    facts = {
+        name: ",".join(map(str, value[:3])) if isinstance(value, list) else value
+        for name, value in outcome.items()
+        if value and name not in UNTOLD and not isinstance(value, dict)
+    }
+    return " ".join(f"{name}={value}" for name, value in facts.items())
+
+
+def _configuration() -> dict[str, Any]:
+    current = settings()
+    url = broker.address(current)
+    return {
+        "broker_url": url,
+        "result_backend": url,
+        "result_expires": DAY_SECONDS,
+        "timezone": current.timezone or _machine_zone(),
+        "beat_schedule": beat_schedule.SCHEDULE,
+        "worker_log_format": "%(asctime)s %(levelname)s %(message)s",
+        "worker_task_log_format": "%(asctime)s %(levelname)s %(task_name)s %(task_id)s %(message)s",
+    }
+
+
+def _machine_zone() -> str:
+    import tzlocal  # noqa: PLC0415  (comes with celery; only wanted where the settings name no zone)
+
+    return str(tzlocal.get_localzone_name())
+
+
+@after_setup_logger.connect
+def quieten(**_: object) -> None:
+    """Celery's own lines on each task repeat its whole outcome; `Reporting` says it shorter. Failures stay."""
+    for name in ("celery.app.trace", "celery.worker.strategy"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+# Root is warned off for what pickle could do; here messages are JSON and nothing else.
+warnings.filterwarnings("ignore", category=SecurityWarning)
+
+app = Celery("pdk", include=["workers.tasks"], task_cls=Reporting)
+app.conf.update(
+    # Nothing but JSON, and no queue that is not listed.
+    accept_content=["json"],
+    task_serializer="json",
+    result_serializer="json",
+    task_queues=QUEUES,
+    task_default_queue=DEFAULT,
+    task_default_exchange=DEFAULT,
+    task_default_routing_key=DEFAULT,
+    task_create_missing_queues=False,
+    task_default_priority=ROUTINE,
+    # A task is done when it is done, whoever is killed meanwhile; so every task may come twice.
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    worker_prefetch_multiplier=1,
+    # What Flower shows.
+    task_track_started=True,
+    worker_send_task_events=True,
+    task_send_sent_event=True,
+    # Redis goes away and comes back: wait for it, and write every result in the end.
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    broker_transport_options=TRANSPORT_OPTIONS,
+    result_backend_always_retry=True,
+    result_backend_max_retries=60,
+    result_backend_base_sleep_between_retries_ms=200,
+    result_backend_max_sleep_between_retries_ms=2000,
+    worker_redirect_stdouts=False,
+)
+# Asked when the configuration is first needed, not when this module is imported.
+app.add_defaults(cast("Any", _configuration))

@@ -1,0 +1,92 @@
+"""What is wrong with the broker and the workers, beside what `pdk_pipeline.doctor` finds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pdk_pipeline.doctor import Finding, State
+from workers import broker, redis_server
+from workers.app import app
+from workers.queues import QUEUES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+    from pdk_pipeline.config import Settings
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at the broker that commands would use, and at who works for it."""
+    from redis.exceptions import RedisError  # noqa: PLC0415  (as long to load as all the rest)
+
+    url = broker.address(settings)
+    if url is None:
+        text = "none; commands do the work in their own process"
+        yield Finding("broker", State.GOOD, text, "`pdk up` starts one, PDK_BROKER_URL names yours.")
+        return
+    try:
+        with client(url) as redis:
+            yield from _server(url, redis)
+    except (RedisError, OSError, ValueError) as error:
+        advice = "Start it, or set PDK_BROKER_URL right; --local works without it."
+        yield Finding("broker", State.BAD, f"{broker.shown(url)} does not answer: {error}", advice)
+        return
+    yield _workers()
+
+
+def client(url: str) -> Redis:
+    """A connection of our own to the broker, for what Celery does not ask of it."""
+    from redis import Redis  # noqa: PLC0415
+
+    return Redis.from_url(
+        url.replace("redis+socket://", "unix://"), socket_connect_timeout=2, socket_timeout=2, decode_responses=True
+    )
+
+
+def _server(url: str, redis: Redis) -> Iterator[Finding]:
+    about: dict[str, Any] = redis.info("server")
+    told = str(about.get("valkey_version") or about["redis_version"])
+    name = f"{about.get('server_name', 'redis')} {told}"
+    if tuple(int(part) for part in told.split(".")[:2]) < redis_server.OLDEST_VERSION:
+        yield Finding("broker", State.BAD, f"{broker.shown(url)} is {name}", "Celery needs 6.2 or later.")
+    else:
+        yield Finding("broker", State.GOOD, f"{broker.shown(url)}, {name}")
+    yield from _keeps_what_it_is_given(redis)
+
+
+def _keeps_what_it_is_given(redis: Redis) -> Iterator[Finding]:
+    from redis.exceptions import ResponseError  # noqa: PLC0415
+
+    try:
+        policy = redis.config_get("maxmemory-policy")["maxmemory-policy"]
+        persistent = redis.config_get("appendonly")["appendonly"] == "yes"
+    except (ResponseError, KeyError):
+        yield Finding("broker", State.ODD, "it does not tell how it keeps data", "Its user may not ask CONFIG GET.")
+        return
+    if policy != "noeviction":
+        text = f"with maxmemory-policy {policy} it throws tasks away when memory is short"
+        yield Finding("broker", State.BAD, text, "Set it to noeviction.")
+    if not persistent:
+        text = "without appendonly it forgets tasks when it is restarted"
+        yield Finding("broker", State.ODD, text, "Set appendonly to yes.")
+
+
+def _workers() -> Finding:
+    queues = consumed_queues()
+    idle = [queue.name for queue in QUEUES if queue.name not in queues]
+    if idle:
+        advice = "`pdk up` starts them, or `celery -A workers worker -Q NAME`."
+        return Finding("workers", State.BAD, f"no worker takes from the queue {', nor from '.join(idle)}", advice)
+    return Finding("workers", State.GOOD, ", ".join(f"{queue}: {', '.join(queues[queue])}" for queue in sorted(queues)))
+
+
+def consumed_queues(timeout_seconds: float = 1.0) -> dict[str, list[str]]:
+    """The queues from which workers take, and the names of those workers."""
+    answers = app.control.inspect(timeout=timeout_seconds).active_queues() or {}
+    consumed: dict[str, list[str]] = {}
+    for worker, queues in sorted(answers.items()):
+        for queue in queues:
+            consumed.setdefault(queue["name"], []).append(worker)
+    return consumed

@@ -1,0 +1,23 @@
+"""The queues, and what goes first in them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kombu.entity import Queue
+
+WRITER: Final = "writer"
+"""Everything that writes the database; one worker consumes it, one task at a time."""
+
+DEFAULT: Final = "default"
+"""Everything that waits for a network or reads a lot."""
+
+# A queue that is given no routing key shares that of the default queue, and what is sent to one reaches both.
+QUEUES = tuple(Queue(name, routing_key=name) for name in (WRITER, DEFAULT))  # type: ignore[no-untyped-call]
+
+PRIORITY_STEPS = tuple(range(10))
+
+# 0 goes first. Somebody waits for what was asked for on the command line; cleaning can wait for everybody.
+ON_DEMAND: Final = 2
+ROUTINE: Final = 5
+CLEANING: Final = 9

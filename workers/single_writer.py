@@ -1,0 +1,106 @@
+"""The worker on the queue `writer` is the only one, and takes up what a killed one before it left undone.
+
+Redis knows no unacknowledged messages; kombu keeps them in a hash of its own. The writer has that hash to itself, so
+whatever is in it when a writer starts is the work of one that died, and can go back into the queue at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from celery import bootsteps
+from celery.exceptions import ImproperlyConfigured
+from celery.signals import celeryd_init, worker_process_init
+
+from pdk_pipeline import database
+from pdk_pipeline.config import settings
+from pdk_pipeline.errors import PdkError
+from workers import broker
+from workers.app import DAY_SECONDS, app
+from workers.queues import DEFAULT, WRITER
+
+if TYPE_CHECKING:
+    from celery.worker.consumer import Consumer
+
+log = logging.getLogger(__name__)
+
+# With a day of visibility no running import is ever taken for lost; a dead writer's are restored at the next start.
+WRITER_TRANSPORT_OPTIONS = {
+    "unacked_key": f"unacked:{WRITER}",
+    "unacked_index_key": f"unacked_index:{WRITER}",
+    "unacked_mutex_key": f"unacked_mutex:{WRITER}",
+    "visibility_timeout": DAY_SECONDS,
+}
+
+_for_life = contextlib.ExitStack()
+"""What this process holds until it ends: the writer's lock, an open connection."""
+
+
+@celeryd_init.connect
+def prepare_worker(conf: Any, options: dict[str, Any], **_: object) -> None:
+    """Refuse a worker that would do harm; make the one on `writer` the only one."""
+    queues = _named_queues(options)
+    if not queues:
+        raise ImproperlyConfigured(f"say which queue this worker is for: -Q {WRITER}, or -Q {DEFAULT}")
+    if broker.address(settings()) is None:
+        raise ImproperlyConfigured("no broker is configured: set PDK_BROKER_URL, or run `pdk up`")
+    if WRITER not in queues:
+        return
+    if len(queues) > 1 or int(options.get("concurrency") or 1) != 1:
+        raise ImproperlyConfigured(f"the worker on {WRITER} has no other queue and one process: -Q {WRITER} -c 1")
+    conf.worker_concurrency = 1
+    conf.broker_transport_options = conf.broker_transport_options | WRITER_TRANSPORT_OPTIONS
+    # Held by the pool's process too, so that a new writer waits for one that outlives its killed parent.
+    lock = database.writer_lock(settings(), "the writer worker", wait_seconds=float("inf"), on_wait=_say_waiting)
+    _for_life.enter_context(lock)
+
+
+def _named_queues(options: dict[str, Any]) -> set[str]:
+    queues = options.get("queues") or ()
+    return set(queues.split(",") if isinstance(queues, str) else queues)
+
+
+def _say_waiting(holder: str) -> None:
+    """Say why nothing happens yet; Celery's log is not set up so early."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    log.warning("waiting for the database: %s writes it", holder)
+
+
+@worker_process_init.connect
+def keep_database_open(**_: object) -> None:
+    """Keep a connection for the life of the writer's process, or SQLite tidies up after each task closes the last."""
+    if "unacked_key" not in app.conf.broker_transport_options:  # not the writer
+        return
+    with contextlib.suppress(PdkError):  # the task that meets it again will say it
+        _for_life.enter_context(database.opened(settings()))
+
+
+class RestoreUnacknowledged(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Put back into the queue, in front, what a writer that died had taken out and not finished."""
+
+    requires = ("celery.worker.consumer.connection:Connection",)
+    _is_done = False
+
+    def start(self, parent: Consumer) -> None:
+        """Once in the life of the process: after a mere reconnection its tasks are still under way."""
+        if RestoreUnacknowledged._is_done or WRITER not in parent.app.amqp.queues.consume_from:
+            return
+        with parent.app.connection_for_write() as connection:
+            restored = restore_unacknowledged(connection.default_channel)
+        RestoreUnacknowledged._is_done = True
+        if restored:
+            log.warning("%d tasks that a killed writer left unfinished are taken up again", restored)
+
+
+def restore_unacknowledged(channel: Any) -> int:
+    """Put every unacknowledged message of the channel's own hash back into its queue. Returns how many there were."""
+    with channel.conn_or_acquire() as client:
+        tags = client.hkeys(channel.unacked_key)
+    for tag in tags:
+        channel.qos.restore_by_tag(tag.decode())
+    return len(tags)
+
+
+app.steps["consumer"].add(RestoreUnacknowledged)
