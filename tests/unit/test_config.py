@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from pdk_pipeline import config
 from pdk_pipeline.errors import BadSetting
+from tests.machine import needs_permissions
 
 SECRET = "hunter2"
 
@@ -195,7 +195,7 @@ def test_a_directory_in_place_of_the_file(tmp_path):
     assert refusal() == f"{tmp_path / 'home' / 'pdk.toml'} cannot be read: Is a directory"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
+@needs_permissions
 def test_a_file_that_may_not_be_read(toml):
     path = toml("settle_seconds = 5\n")
     path.chmod(0)
