@@ -29,6 +29,10 @@ class DatabaseTooNew(PdkError):
     """The database was made by a newer pdk."""
 
 
+class DatabaseTooOld(PdkError):
+    """The database was made by an older pdk."""
+
+
 class DatabaseUnusable(PdkError):
     """The database cannot be used."""
 
@@ -41,12 +45,20 @@ class WriterBusy(PassingFault):
     """Another process is writing this database."""
 
 
+class DiskFull(PassingFault):
+    """The disk is full."""
+
+
 class SpoolUnusable(PdkError):
     """The spool cannot be used."""
 
 
 class UnreadableLog(PdkError):
     """This file cannot be read as a log."""
+
+
+class UnknownClaim(PdkError):
+    """There is no such claimed log."""
 
 
 class UnknownFormat(PdkError):
@@ -63,6 +75,18 @@ class UnknownRun(PdkError):
 
 class UnknownTest(PdkError):
     """There is no such test."""
+
+
+class UnknownClass(PdkError):
+    """There is no such class of expected tests."""
+
+
+class BadAddress(PdkError):
+    """This cannot be an address."""
+
+
+class BadContacts(PdkError):
+    """These contacts cannot be used."""
 
 
 class UnknownQuarantineItem(PdkError):

@@ -56,11 +56,16 @@ def canonical_name(settings: Settings, db: Connection, name: str) -> str:
 
     For every prefix in the setting `recurring`, in the site's time zone.
     """
-    prefix, _, when = name.rpartition("_")
-    if prefix not in settings.recurring or when not in {*TODAY, "yesterday"}:
+    if not _is_relative(settings, name):
         return name
+    prefix, _, when = name.rpartition("_")
     today = f"{prefix}_{datetime.now(tz=settings.zone):%Y-%m-%d}"
     return today if when in TODAY else predecessor(db, today) or name
+
+
+def _is_relative(settings: Settings, name: str) -> bool:
+    prefix, _, when = name.rpartition("_")
+    return prefix in settings.recurring and when in {*TODAY, "yesterday"}
 
 
 def predecessor(db: Connection, name: str) -> str | None:
@@ -86,6 +91,28 @@ def find(settings: Settings, db: Connection, name: str) -> Run:
     names = [row[0] for row in db.execute("SELECT name FROM run WHERE deleted_at IS NULL")]
     near = difflib.get_close_matches(meant, names, n=1)
     raise UnknownRun(told, advice=f"Did you mean {near[0]}?" if near else "`pdk runs` lists what there is.")
+
+
+def make(settings: Settings, db: Connection, name: str, *, now: float) -> Run:
+    """The run of that name, begun if there is none. `now`: seconds since 1970.
+
+    Raises UnknownRun when `name` is `daily_yesterday` and there is no run before today's to be meant by it.
+    """
+    meant = canonical_name(settings, db, name)
+    if not meant or _is_relative(settings, meant):
+        raise UnknownRun(name, advice="`pdk runs` lists what there is.")
+    db.execute("INSERT INTO run (name, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING", (meant, now))
+    return find(settings, db, meant)
+
+
+def set_valuable(db: Connection, run: Run, *, is_valuable: bool) -> None:
+    """Protect a run from being deleted, or no longer."""
+    db.execute("UPDATE run SET valuable = ? WHERE id = ?", (int(is_valuable), run.id))
+
+
+def set_note(db: Connection, run: Run, note: str) -> None:
+    """Put a note to a run in place of the one it has; an empty one takes that away."""
+    db.execute("UPDATE run SET note = ? WHERE id = ?", (note.strip(), run.id))
 
 
 def matching(settings: Settings, db: Connection, pattern: str = "*") -> list[Run]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 _COLUMNS = {
     "projects": "test.project",
@@ -24,6 +28,15 @@ class Selection:
     customs: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
     statuses: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, kinds: Mapping[str, Iterable[str]]) -> Selection:
+        """From a task's argument."""
+        return cls(**{kind: tuple(patterns) for kind, patterns in kinds.items()})
+
+    def as_json(self) -> dict[str, Any]:
+        """For a task's argument: the kinds that have patterns."""
+        return {kind: list(patterns) for kind, patterns in asdict(self).items() if patterns}
 
     def condition(self) -> tuple[str, list[str]]:
         """A condition on the tables `result`, `test` and `environment`, and its values."""

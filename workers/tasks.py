@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
-from pdk_pipeline import database, intake, quarantine, spool
+from pdk_pipeline import addresses, contacts, database, expected, intake, quarantine, runs, spool, subscriptions
 from pdk_pipeline.config import settings
 from pdk_pipeline.errors import PassingFault, PathRefused
+from pdk_pipeline.selection import Selection
 from workers import broker
 from workers.app import Reporting, app
 from workers.queues import WRITER
@@ -99,3 +101,81 @@ def quarantine_drop(item: str) -> dict[str, Any]:
     """Delete a quarantined item for good."""
     quarantine.drop(settings(), item)
     return {"item": item}
+
+
+# What is expected -------------------------------------------------------------------------------------------
+
+
+@app.task(**WRITES, name="gen_expected")
+def gen_expected(class_: str, run: str, where: dict[str, list[str]]) -> dict[str, Any]:
+    """Add the tests of a run to a class of expected tests."""
+    with database.writing(settings()) as db:
+        found = runs.find(settings(), db, run)
+        new = expected.learn(db, found, class_, Selection.from_json(where), now=time.time())
+        return {"class": class_, "run": found.name, "new": new, "expected": expected.count(db, class_, Selection())}
+
+
+@app.task(**WRITES, name="check_expected")
+def check_expected(class_: str, run: str, where: dict[str, list[str]], create: bool = False) -> dict[str, Any]:
+    """Record the expected tests that a run lacks (`create`: also when nothing of it has come)."""
+    with database.writing(settings()) as db:
+        found = runs.make(settings(), db, run, now=time.time()) if create else runs.find(settings(), db, run)
+        check = expected.check(db, found, class_, Selection.from_json(where))
+        return {"class": class_, "run": found.name} | check._asdict()
+
+
+@app.task(**WRITES, name="expected_remove")
+def expected_remove(class_: str, where: dict[str, list[str]]) -> dict[str, Any]:
+    """Expect the selected tests of a class no longer."""
+    with database.writing(settings()) as db:
+        removed = expected.forget(db, class_, Selection.from_json(where))
+        return {"class": class_, "removed": removed, "expected": expected.count(db, class_, Selection())}
+
+
+# Whom to tell -----------------------------------------------------------------------------------------------
+
+
+@app.task(**WRITES, name="import_contact")
+def import_contact(text: str) -> dict[str, Any]:
+    """Replace the contacts of the projects that the lines of `text` name."""
+    with database.writing(settings()) as db:
+        replaced = contacts.replace(db, text, settings().mail_domain)
+        return {"projects": [one._asdict() for one in replaced]}
+
+
+@app.task(**WRITES, name="subscribe")
+def subscribe(address: str, project: str, kind: str, most_lines: int | None) -> dict[str, Any]:
+    """Take a subscription, in place of the one that the address had for the project."""
+    cleaned = addresses.clean(address, settings().mail_domain)
+    wish = subscriptions.Subscription(cleaned, project, subscriptions.Kind(kind), most_lines)
+    with database.writing(settings()) as db:
+        return wish._asdict() | {"is_known_project": subscriptions.subscribe(db, wish)}
+
+
+@app.task(**WRITES, name="unsubscribe")
+def unsubscribe(address: str, project: str | None) -> dict[str, Any]:
+    """End the subscription of an address to a project, or all it has."""
+    cleaned = addresses.clean(address, settings().mail_domain)
+    with database.writing(settings()) as db:
+        return {"address": cleaned, "removed": subscriptions.unsubscribe(db, cleaned, project)}
+
+
+# Runs -------------------------------------------------------------------------------------------------------
+
+
+@app.task(**WRITES, name="valuable")
+def valuable(run: str, is_valuable: bool) -> dict[str, Any]:
+    """Protect a run from being deleted, or no longer."""
+    with database.writing(settings()) as db:
+        found = runs.find(settings(), db, run)
+        runs.set_valuable(db, found, is_valuable=is_valuable)
+        return {"run": found.name, "valuable": is_valuable}
+
+
+@app.task(**WRITES, name="note")
+def note(run: str, text: str) -> dict[str, Any]:
+    """Put a note to a run."""
+    with database.writing(settings()) as db:
+        found = runs.find(settings(), db, run)
+        runs.set_note(db, found, text)
+        return {"run": found.name, "note": text.strip()}

@@ -15,12 +15,15 @@ from pdk_pipeline.cli.base import Group, say
 from pdk_pipeline.cli.check import check
 from pdk_pipeline.cli.collect import collect
 from pdk_pipeline.cli.config import config
+from pdk_pipeline.cli.contacts import contacts, gen_contact, import_contact
 from pdk_pipeline.cli.database import initdb
 from pdk_pipeline.cli.doctor import doctor
+from pdk_pipeline.cli.expected import check_expected, expected, gen_expected
 from pdk_pipeline.cli.imports import import_
 from pdk_pipeline.cli.quarantine import quarantine
 from pdk_pipeline.cli.results import export, history, show
-from pdk_pipeline.cli.runs import run_info, runs
+from pdk_pipeline.cli.runs import note, run_info, runs, valuable
+from pdk_pipeline.cli.subscriptions import subscribe, subscriptions, unsubscribe
 from pdk_pipeline.cli.up import up
 from pdk_pipeline.errors import PdkError
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 @click.group(cls=Group, context_settings={"help_option_names": ["--help"], "max_content_width": 100})
 @click.option("-v", "--verbose", is_flag=True, help="Show where an error comes from.")
 @click.version_option(__version__, prog_name="pdk")
-def pdk(verbose: bool) -> None:  # noqa: ARG001  (`main` looks at it)
+def pdk(verbose: bool) -> None:  # `main` looks at it
     """What runs the morning after every night of tests: takes in PDK logs and keeps their results."""
 
 
@@ -40,8 +43,19 @@ for command in (
     import_,
     collect,
     check,
+    gen_expected,
+    check_expected,
+    expected,
+    gen_contact,
+    import_contact,
+    contacts,
+    subscribe,
+    unsubscribe,
+    subscriptions,
     runs,
     run_info,
+    valuable,
+    note,
     show,
     history,
     export,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pdk_pipeline.selection import Selection
 
@@ -67,16 +67,26 @@ _SELECTORS = {
 }
 
 
-def selecting(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that select results; `selection` makes a Selection of their values."""
-    for kind, (short, long, what) in reversed(_SELECTORS.items()):
-        text = f"Only results {what}; * and ? are wildcards. Several are an OR."
-        function = click.option(short, long, kind, multiple=True, metavar="PATTERN", help=text)(function)
-    return function
+def _selectors(kinds: Iterable[str], noun: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for kind in reversed(list(kinds)):
+            short, long, what = _SELECTORS[kind]
+            text = f"Only {noun} {what}; * and ? are wildcards. Several are an OR."
+            function = click.option(short, long, kind, multiple=True, metavar="PATTERN", help=text)(function)
+        return function
+
+    return decorate
+
+
+selecting = _selectors(_SELECTORS, "results")
+"""Options that select results; `selection` makes a Selection of their values."""
+
+selecting_tests = _selectors([kind for kind in _SELECTORS if kind != "statuses"], "tests")
+"""The same for expected tests, which have no status."""
 
 
 def selection(options: dict[str, tuple[str, ...]], tests: tuple[str, ...] = ()) -> Selection:
-    """What the options of `selecting` select."""
+    """What the options of `selecting` or `selecting_tests` select."""
     from pdk_pipeline.selection import Selection
 
     return Selection(**options, tests=tests)

@@ -1,4 +1,4 @@
-"""`pdk runs` and `pdk run-info`."""
+"""`pdk runs`, `pdk run-info`, `pdk valuable` and `pdk note`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pdk_pipeline.cli.base import Command, as_json, print_json, say, shown
+from pdk_pipeline.cli.base import Command, as_json, local, print_json, say, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,3 +107,55 @@ def _print_counts(counts: Iterable[Count]) -> None:
         rows,
         footer=("all", "", "", "", sum(totals.values()), *(totals.get(status) for status in statuses)),
     )
+
+
+@click.command(cls=Command)
+@click.argument("run")
+@click.option("--off", is_flag=True, help="No longer.")
+@local
+@as_json
+def valuable(run: str, off: bool, local: bool, as_json: bool) -> None:
+    """Protect a run from being deleted, by hand or by age.
+
+    \b
+        pdk valuable daily_2026-11-23
+    """
+    from pdk_pipeline.cli.waiting import outcome
+    from workers.dispatch import Call
+
+    marked = outcome(Call("valuable", (meant(run), not off), run), local=local)
+    if as_json:
+        print_json(marked)
+    else:
+        click.echo(f"{shown(marked['run'])} is {'valuable' if marked['valuable'] else 'not valuable'} now")
+
+
+@click.command(cls=Command)
+@click.argument("run")
+@click.argument("words", metavar="TEXT...", nargs=-1, required=True)
+@local
+@as_json
+def note(run: str, words: tuple[str, ...], local: bool, as_json: bool) -> None:
+    """Put a note to a run, in place of the one it has; '' takes it away.
+
+    \b
+        pdk note daily_latest the file server was down until 3
+    """
+    from pdk_pipeline.cli.waiting import outcome
+    from workers.dispatch import Call
+
+    noted = outcome(Call("note", (meant(run), " ".join(words)), run), local=local)
+    if as_json:
+        print_json(noted)
+    else:
+        click.echo(f"{shown(noted['run'])}: {shown(noted['note']) or 'no note'}")
+
+
+def meant(run: str) -> str:
+    """The name of the run that is meant now: the task may have to wait until after midnight."""
+    from pdk_pipeline import runs as domain
+    from pdk_pipeline.config import settings
+    from pdk_pipeline.database import reading
+
+    with reading(settings()) as db:
+        return domain.canonical_name(settings(), db, run)

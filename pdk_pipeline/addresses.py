@@ -1,0 +1,29 @@
+"""Addresses that reports are sent to."""
+
+from __future__ import annotations
+
+import re
+
+from pdk_pipeline.errors import BadAddress
+
+LONGEST = 254
+"""Characters. Source: RFC 5321, 4.5.3.1.3, a path without its angle brackets."""
+
+# What needs no quoting anywhere: nothing of this can begin a header, a recipient or an option of another program.
+_ADDRESS = re.compile(r"(?!-)[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+(@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)?", re.ASCII)
+
+
+def clean(text: str, mail_domain: str) -> str:
+    """An address as it is kept: checked, and completed with `mail_domain` (unless that is empty) if it has no @.
+
+    In lower case: mail systems make no difference, and however somebody is spelled in two places, they get one
+    message. Raises BadAddress.
+    """
+    address = text.strip(" ")
+    if mail_domain and "@" not in address:
+        address = f"{address}@{mail_domain}"
+    if len(address) > LONGEST:
+        raise BadAddress(f"{address[:40]!r}… has {len(address):,} characters, at most {LONGEST} are possible")
+    if not _ADDRESS.fullmatch(address):
+        raise BadAddress(repr(address), advice="It is a name, or name@host, without spaces and without quotes.")
+    return address.lower()
