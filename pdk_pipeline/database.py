@@ -15,7 +15,15 @@ from typing import IO, TYPE_CHECKING
 
 import zstandard
 
-from pdk_pipeline.errors import DatabaseTooNew, DatabaseUnusable, NoDatabase, PdkError, WriterBusy
+from pdk_pipeline.errors import (
+    DatabaseTooNew,
+    DatabaseTooOld,
+    DatabaseUnusable,
+    DiskFull,
+    NoDatabase,
+    PdkError,
+    WriterBusy,
+)
 from pdk_pipeline.formats.text import readable, undotted
 
 if TYPE_CHECKING:
@@ -33,20 +41,21 @@ BUSY_SECONDS = 60
 def connect(path: Path, *, read_only: bool = False) -> Connection:
     """An open connection with every pragma and function that we rely on; no transaction is begun.
 
-    Raises NoDatabase when `read_only` and there is none, DatabaseUnusable when SQLite cannot open it,
-    DatabaseTooNew when a newer pdk made it.
+    Raises NoDatabase when `read_only` and there is none, DatabaseUnusable when SQLite cannot open it or another
+    program made it, DatabaseTooNew when a newer pdk made it, WriterBusy when another program keeps it locked.
     """
-    if read_only and not path.exists():
+    if read_only and not os.path.lexists(path):
         raise NoDatabase(str(path), advice="`pdk initdb` makes one, and so does the first `pdk import`.")
     try:
         db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     except sqlite3.Error as error:
-        raise DatabaseUnusable(f"{path}: {error}", advice="`pdk doctor` looks for the cause.") from None
+        raise _unusable(path, error) from None
     try:
+        is_new = _is_new(db, path)
         if not read_only:
-            # Only a file that is still empty takes this; it is what lets the file shrink again.
-            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            db.execute("PRAGMA journal_mode = WAL")
+            if is_new:  # only then can it be set, and asking costs the write lock; it lets the file shrink again
+                db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            _use_wal(db)
         # One fsync a commit is nothing when a file is one transaction, and after a power cut nothing is missing.
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
@@ -55,34 +64,67 @@ def connect(path: Path, *, read_only: bool = False) -> Connection:
         if read_only:
             db.execute("PRAGMA query_only = ON")
         db.create_function("pdk_log", 4, _LogReader(), deterministic=True)
-        version = schema_version(db)
     except sqlite3.Error as error:
         db.close()
-        raise DatabaseUnusable(f"{path}: {error}", advice="`pdk doctor` looks for the cause.") from None
-    if version > newest_version():
+        raise _unusable(path, error) from None
+    except PdkError:
         db.close()
+        raise
+    return db
+
+
+def _is_new(db: Connection, path: Path) -> bool:
+    """Whether nothing has been made of the file yet. Raises DatabaseUnusable, DatabaseTooNew when it is not ours."""
+    # The tables are asked for first: another process may be making ours at this moment.
+    holds_tables = db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+    version = schema_version(db)
+    if holds_tables and version == 0:
+        raise DatabaseUnusable(f"{path} holds tables of another program", advice="PDK_HOME names another place.")
+    if version > newest_version():
         raise DatabaseTooNew(
             f"{path} has version {version}, this pdk knows {newest_version()}", advice="Upgrade pdk-pipeline."
         )
-    return db
+    return not holds_tables
+
+
+def _use_wal(db: Connection) -> None:
+    # The one statement that does not wait when another connection is about the same.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if not _is(error, sqlite3.SQLITE_BUSY) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 @contextlib.contextmanager
 def reading(settings: Settings) -> Iterator[Connection]:
     """A connection that only reads, inside one transaction: everything read is of the same moment.
 
-    Raises NoDatabase, DatabaseUnusable, DatabaseTooNew.
+    Raises NoDatabase, DatabaseUnusable, DatabaseTooNew, DatabaseTooOld.
     """
     with contextlib.closing(connect(settings.database, read_only=True)) as db:
-        if schema_version(db) == 0:
-            raise NoDatabase(f"{settings.database} is empty", advice="`pdk initdb` makes it ready.")
         db.execute("BEGIN")
+        version = schema_version(db)
+        if version == 0:
+            raise NoDatabase(f"{settings.database} is empty", advice="`pdk initdb` makes it ready.")
+        if version < newest_version():
+            raise DatabaseTooOld(
+                f"{settings.database} has version {version}", advice="`pdk initdb` brings it up to date."
+            )
         yield db
 
 
 @contextlib.contextmanager
 def opened(settings: Settings) -> Iterator[Connection]:
-    """A connection that may write, with the schema up to date and no transaction begun (see `transaction`)."""
+    """A connection that may write, with the schema up to date and no transaction begun (see `transaction`).
+
+    Raises DatabaseUnusable, DatabaseTooNew; DiskFull and WriterBusy when that is what stops the statements inside.
+    """
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -90,8 +132,27 @@ def opened(settings: Settings) -> Iterator[Connection]:
             f"{settings.home} cannot be made: {error.strerror}", advice="PDK_HOME names another place."
         ) from None
     with contextlib.closing(connect(settings.database)) as db:
-        migrate(db)
-        yield db
+        try:
+            migrate(db)
+            yield db
+        except sqlite3.OperationalError as error:
+            if _is(error, sqlite3.SQLITE_FULL):
+                advice = "Nothing of it was stored; make room and do it again."
+                raise DiskFull(str(settings.database), advice=advice) from error
+            if _is(error, sqlite3.SQLITE_BUSY) or _is(error, sqlite3.SQLITE_READONLY):
+                raise _unusable(settings.database, error) from error
+            raise
+
+
+def _is(error: sqlite3.Error, code: int) -> bool:
+    """Whether a fault is of that kind; SQLite tells the kind in the lower byte."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == code
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> PdkError:
+    if _is(error, sqlite3.SQLITE_BUSY):
+        return WriterBusy(f"it keeps {path} locked", advice="Is it open in an sqlite3 shell, inside a transaction?")
+    return DatabaseUnusable(f"{path}: {error}", advice="`pdk doctor` looks for the cause.")
 
 
 @contextlib.contextmanager
@@ -202,15 +263,19 @@ def writer_lock(
     `role` is what others are told holds it. `on_wait` is called once, with the holder, when waiting begins.
     Raises WriterBusy after `wait_seconds`.
     """
+    path = settings.database.with_name("pdk.db.writer")
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
-        handle = os.open(settings.database.with_name("pdk.db.writer"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise DatabaseUnusable(
             f"{settings.home} cannot be written: {error.strerror}", advice="PDK_HOME names another place."
         ) from None
     with os.fdopen(handle, "r+") as lock:
-        _acquire(lock, wait_seconds, on_wait)
+        try:
+            _acquire(lock, wait_seconds, on_wait)
+        except OSError as error:  # a file system without locks
+            raise DatabaseUnusable(f"{path} cannot be locked: {error.strerror}") from None
         lock.seek(0)
         lock.truncate()
         json.dump({"pid": os.getpid(), "role": role, "host": socket.gethostname()}, lock)
@@ -241,10 +306,5 @@ def _holder(lock: IO[str]) -> str:
         lock.seek(0)
         told = json.load(lock)
         return f"{told['role']}, process {told['pid']}"
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return "a process that is just starting"
-
-
-def fault(error: sqlite3.Error, path: Path) -> PdkError:
-    """What a user can be told of a fault inside SQLite: a full disk, a damaged file, a read-only directory."""
-    return DatabaseUnusable(f"{path}: {error}", advice="`pdk doctor` looks for the cause.")

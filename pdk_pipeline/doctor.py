@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pdk_pipeline import database, quarantine
-from pdk_pipeline.errors import NoDatabase, PdkError
+from pdk_pipeline.errors import DatabaseTooOld, NoDatabase, PdkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,8 +104,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         with database.reading(settings) as db:
             (problem,) = db.execute("PRAGMA quick_check(1)").fetchone()
             orphan = db.execute("PRAGMA foreign_key_check").fetchone()
-            version = database.schema_version(db)
-    except NoDatabase as error:
+    except (NoDatabase, DatabaseTooOld) as error:
         yield Finding("database", State.ODD, str(error))
         return
     except (PdkError, sqlite3.Error) as error:
@@ -116,9 +115,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", State.BAD, text, "A backup, or importing archive/ again, brings it back.")
     else:
         size = settings.database.stat().st_size
-        yield Finding("database", State.GOOD, f"{settings.database}, version {version}, {size:,} bytes, sound")
-    if version < database.newest_version():
-        yield Finding("database", State.ODD, "an older pdk made it", "`pdk initdb` brings it up to date.")
+        yield Finding("database", State.GOOD, f"{settings.database}, {size:,} bytes, sound")
 
 
 def _space(settings: Settings) -> Finding:
