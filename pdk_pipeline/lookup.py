@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pdk_pipeline.database import unpack
 from pdk_pipeline.errors import UnknownTest
 from pdk_pipeline.results import Result
+from pdk_pipeline.runs import NIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,10 +102,10 @@ def history(db: Connection, selection: Selection, *, most_runs: int) -> list[Pas
     rows = db.execute(
         f"""
         WITH picked AS (
-            SELECT run.id AS run_id, run.name AS run_name, run.created_at, test.project, environment.host,
+            SELECT run.id AS run_id, run.name AS run_name, {NIGHT} AS night, test.project, environment.host,
                 environment.context, environment.custom, test.name, result.status, result.attn,
                 result.start_time, result.end_time,
-                dense_rank() OVER (ORDER BY run.created_at DESC, run.id DESC) AS age
+                dense_rank() OVER (ORDER BY {NIGHT} DESC, run.id DESC) AS age
             FROM test
             JOIN result ON result.test_id = test.id
             JOIN environment ON environment.id = result.environment_id
@@ -114,7 +115,7 @@ def history(db: Connection, selection: Selection, *, most_runs: int) -> list[Pas
         SELECT run_name, project, host, context, custom, name, status, attn, start_time, end_time
         FROM picked
         WHERE age <= ?
-        ORDER BY project, name, host, context, custom, created_at, run_id
+        ORDER BY project, name, host, context, custom, night, run_id
         """,  # noqa: S608  (the condition holds column names and question marks)
         (*values, most_runs),
     ).fetchall()

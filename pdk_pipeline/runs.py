@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -48,6 +49,17 @@ class Import(NamedTuple):
     results: int
 
 
+_DATED = re.compile(r"(.+_)[0-9]{4}-[0-9]{2}-[0-9]{2}", re.DOTALL)
+_DATE_GLOB = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
+
+NIGHT = f"""
+    coalesce(
+        CASE WHEN run.name GLOB '*_{_DATE_GLOB}' THEN strftime('%s', substr(run.name, -10)) + 0.0 END,
+        run.created_at
+    )
+"""
+"""SQL: when a run was, in seconds since 1970. The date in its name, since an old night may be imported late."""
+
 _RUN = "SELECT id, name, valuable, note, created_at FROM run WHERE deleted_at IS NULL"
 
 
@@ -69,14 +81,20 @@ def _is_relative(settings: Settings, name: str) -> bool:
 
 
 def predecessor(db: Connection, name: str) -> str | None:
-    """The newest run of the same kind (`daily_…`) before `name`, whatever the gap; `name` itself need not exist."""
-    prefix = name.rpartition("_")[0]
+    """The newest run before `name` of the same kind: exactly its prefix and a date, whatever the gap.
+
+    `name` itself need not exist. None when there is none, and for a name without a date, which has no order.
+    """
+    dated = _DATED.fullmatch(name)
+    if not dated:
+        return None
+    # Between the prefix and the name lie only names with that prefix, and dates are in order as text is.
     row = db.execute(
         """
         SELECT max(name) FROM run
-        WHERE deleted_at IS NULL AND name < ? AND name GLOB ? AND length(name) = length(?)
+        WHERE deleted_at IS NULL AND name >= :prefix AND name < :name AND substr(name, length(:prefix) + 1) GLOB :date
         """,
-        (name, f"{glob(prefix)}_[0-9]*", name),
+        {"prefix": dated[1], "name": name, "date": _DATE_GLOB},
     ).fetchone()
     return str(row[0]) if row[0] else None
 
@@ -119,7 +137,7 @@ def matching(settings: Settings, db: Connection, pattern: str = "*") -> list[Run
     """The runs whose name matches, the oldest first."""
     pattern = canonical_name(settings, db, pattern)
     value = glob(pattern) if is_pattern(pattern) else pattern
-    return _runs(db, f"{_RUN} AND {matches('name', pattern)} ORDER BY created_at, id", value)
+    return _runs(db, f"{_RUN} AND {matches('name', pattern)} ORDER BY {NIGHT}, id", value)
 
 
 def _runs(db: Connection, sql: str, value: str) -> list[Run]:
