@@ -23,7 +23,7 @@ def clean(text: str, mail_domain: str) -> str:
     if mail_domain and "@" not in address:
         address = f"{address}@{mail_domain}"
     if len(address) > LONGEST:
-        raise BadAddress(f"{address[:40]!r}… has {len(address):,} characters, at most {LONGEST} are possible")
+        raise BadAddress(f"{address[:40]!r}…", advice=f"It has {len(address):,} characters; {LONGEST} are possible.")
     if not _ADDRESS.fullmatch(address):
         raise BadAddress(repr(address), advice="It is a name, or name@host, without spaces and without quotes.")
     return address.lower()

@@ -115,7 +115,7 @@ def _in_directory(project: str, directory: Path, prefix: Path, mail_domain: str)
             try:
                 address = addresses.clean(address, mail_domain)
             except BadAddress as error:
-                raise BadContacts(f"{path}, line {number}: {error}") from None
+                raise BadContacts(f"{path}, line {number}: {_no_address(error)}") from None
             yield Rule(project, clean_prefix(readable(os.fsencode(prefix))), address)
 
 
@@ -140,8 +140,8 @@ def parse(text: str, mail_domain: str) -> tuple[dict[str, set[Rule]], list[BadLi
             continue
         try:
             rule = _parse_line(line, mail_domain)
-        except (BadAddress, csv.Error, ValueError) as error:
-            bad.append(BadLine(number, str(error)))
+        except (BadAddress, ValueError) as error:
+            bad.append(BadLine(number, _no_address(error) if isinstance(error, BadAddress) else str(error)))
             continue
         of_project = projects[rule.project]
         if rule.address:
@@ -149,8 +149,15 @@ def parse(text: str, mail_domain: str) -> tuple[dict[str, set[Rule]], list[BadLi
     return dict(projects), bad
 
 
+def _no_address(error: BadAddress) -> str:
+    return f"{error.particulars} cannot be an address. {error.advice}"
+
+
 def _parse_line(line: str, mail_domain: str) -> Rule:
-    fields = [field.strip() for field in next(csv.reader([line], strict=True))]
+    try:
+        fields = [field.strip() for field in next(csv.reader([line], strict=True))]
+    except csv.Error as error:
+        raise ValueError(f"it is not CSV, {error}") from None
     if len(fields) != len(Rule._fields):
         raise ValueError(f"{len(fields)} fields instead of 3, which are project,prefix,address")
     project, prefix, address = fields

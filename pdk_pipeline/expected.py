@@ -72,8 +72,8 @@ def _scope(table: str, where: Selection) -> tuple[str, str, list[str]]:
 def learn(db: Connection, run: Run, class_: str, where: Selection, *, now: float) -> int:
     """Add the tests that reported in `run` to a class of expected tests; none is ever removed.
 
-    Tests recorded missing are left out: they did not report, whoever expects them does so already, and one that
-    was forgotten on purpose would otherwise come back with the next look at a run that lacked it.
+    Tests that a check recorded missing are left out: whoever expects them does so already, and one that was forgotten
+    on purpose would come back with the next look at a run that lacked it. What a log itself calls missing is learned.
 
     One statement, whatever the number of tests. `now`: seconds since 1970. Returns how many are new.
     Source: the administrator's manual, "Expected / Missing Tests".
@@ -85,7 +85,8 @@ def learn(db: Connection, run: Run, class_: str, where: Selection, *, now: float
         INSERT INTO expectation (class, environment_id, test_id, since, learned_from)
         SELECT ?, result.environment_id, result.test_id, ?, ?
         FROM result {joins}
-        WHERE result.run_id = ? AND result.status <> 'M' AND {condition}
+        WHERE result.run_id = ? AND {condition}
+        AND NOT (result.status = 'M' AND result.import_id IS NULL)
         ORDER BY result.environment_id, result.test_id
         ON CONFLICT DO NOTHING
         """,  # noqa: S608  (the condition holds column names and question marks)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from pdk_pipeline import addresses
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -57,27 +59,34 @@ def subscribe(db: Connection, wish: Subscription) -> bool:
     )
 
 
-def unsubscribe(db: Connection, address: str, project: str | None = None) -> int:
+def unsubscribe(db: Connection, address: str, mail_domain: str, project: str | None = None) -> int:
     """End the subscription of an address to a project, or all that it has. Returns how many there were."""
+    # One that was taken before `mail_domain` was set stands there without it.
+    spellings = (address, address.removesuffix(f"@{mail_domain.lower()}"))
     return db.execute(
-        "DELETE FROM subscription WHERE address = ? AND (? IS NULL OR project = ?)", (address, project, project)
+        "DELETE FROM subscription WHERE address IN (?, ?) AND (? IS NULL OR project = ?)",
+        (*spellings, project, project),
     ).rowcount
 
 
-def every(db: Connection) -> list[Subscription]:
-    """All subscriptions, by address and project."""
+def every(db: Connection, mail_domain: str) -> list[Subscription]:
+    """All subscriptions, by address and project. `mail_domain` completes the addresses that have no @."""
     rows = db.execute("SELECT address, project, kind, most_lines FROM subscription ORDER BY address, project")
-    return [Subscription(address, project, Kind(kind), most) for address, project, kind, most in rows]
+    return [
+        Subscription(addresses.clean(address, mail_domain), project, Kind(kind), most)
+        for address, project, kind, most in rows
+    ]
 
 
-def of(db: Connection, projects: Iterable[str]) -> dict[str, dict[str, Subscription]]:
+def of(db: Connection, projects: Iterable[str], mail_domain: str) -> dict[str, dict[str, Subscription]]:
     """What every subscriber wants of each of the projects: by address, by project.
 
     The subscription to a project itself counts before the one to every project. A project that an address has
-    neither for is not in its dict: as a contact it is told of its own tests only.
+    neither for is not in its dict: as a contact it is told of its own tests only. Addresses are spelled as those of
+    `contacts.of` are.
     """
     by_address: dict[str, dict[str, Subscription]] = {}
-    for one in every(db):
+    for one in every(db, mail_domain):
         by_address.setdefault(one.address, {})[one.project] = one
     wanted = list(projects)
     resolved = {

@@ -157,7 +157,7 @@ def unsubscribe(address: str, project: str | None) -> dict[str, Any]:
     """End the subscription of an address to a project, or all it has."""
     cleaned = addresses.clean(address, settings().mail_domain)
     with database.writing(settings()) as db:
-        return {"address": cleaned, "removed": subscriptions.unsubscribe(db, cleaned, project)}
+        return {"address": cleaned, "removed": subscriptions.unsubscribe(db, cleaned, settings().mail_domain, project)}
 
 
 # Runs -------------------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ def import_contact(file: IO[bytes], local: bool, as_json: bool) -> int:
     is told and nothing is changed.
     """
     from pdk_pipeline import contacts as domain
+    from pdk_pipeline.cli.tables import counted, print_table
     from pdk_pipeline.cli.waiting import outcome
     from pdk_pipeline.config import settings
     from pdk_pipeline.formats.text import readable
@@ -75,7 +76,7 @@ def import_contact(file: IO[bytes], local: bool, as_json: bool) -> int:
     if bad:
         for line in bad:
             say(f"line {line.line}: {line.reason}")
-        say(f"{len(bad):,} bad lines, nothing is changed")
+        say(f"{counted(len(bad), 'bad line')}, nothing is changed")
         if as_json:
             print_json({"projects": [], "bad_lines": [line._asdict() for line in bad]})
         return 1
@@ -83,8 +84,6 @@ def import_contact(file: IO[bytes], local: bool, as_json: bool) -> int:
     if as_json:
         print_json(replaced | {"bad_lines": []})
     else:
-        from pdk_pipeline.cli.tables import print_table
-
         rows = [(one["project"], one["before"], one["now"]) for one in replaced["projects"]]
         print_table(("project", "contacts before #", "now #"), rows)
     return 0

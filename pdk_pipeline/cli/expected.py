@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from pdk_pipeline.cli.base import (
@@ -44,7 +46,7 @@ def gen_expected(class_: str, run: str, local: bool, as_json: bool, **where: tup
         pdk gen_expected marks_tests mark-25 -p calib -h banana
 
     Tests are added only, never removed (`pdk expected remove` does that). A class begins with its first test. Tests
-    that are recorded missing in the run are not added: they did not report.
+    that `pdk check_expected` recorded as missing in the run are not added: they did not report.
     """
     from workers.dispatch import Call
 
@@ -76,14 +78,15 @@ def check_expected(
     A missing test that is imported later takes the place of its record. Checking again changes nothing, and that
     tests are missing is no failure of this command: its exit status is 0.
     """
+    from pdk_pipeline.cli.tables import counted
     from workers.dispatch import Call
 
     wanted = selection(where)
     name = meant(run)
     check = outcome(Call("check_expected", (class_, name, wanted.as_json(), create), name), local=local)
     told = (
-        f"{shown(name)}: {check['missing']:,} of {check['expected']:,} expected tests missing"
-        f", {check['recorded']:,} of them newly recorded"
+        f"{shown(name)}: {check['missing']:,} of {counted(check['expected'], 'expected test')} missing, "
+        f"{check['recorded']:,} of them newly recorded"
     )
     if as_json:
         print_json(check | ({"tests": _missing(class_, name, where)} if verbose else {}))
@@ -197,6 +200,7 @@ def remove(
     `pdk gen_expected` of a run that has it.
     """
     from pdk_pipeline import expected as domain
+    from pdk_pipeline.cli.tables import counted
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
     from workers.dispatch import Call
@@ -211,11 +215,11 @@ def remove(
         domain.require(db, class_)
         selected = domain.count(db, class_, wanted) if only_count else 0
     if only_count:
-        removed = {"class": class_, "selected": selected, "removed": 0}
-        told = f"{shown(class_)}: {selected:,} tests would be removed"
+        removed: dict[str, Any] = {"class": class_, "selected": selected, "removed": 0}
+        told = f"{shown(class_)}: {counted(selected, 'test')} would be removed"
     else:
         removed = outcome(Call("expected_remove", (class_, wanted.as_json()), class_), local=local)
-        told = f"{shown(class_)}: {removed['removed']:,} tests removed, {removed['expected']:,} still expected"
+        told = f"{shown(class_)}: {counted(removed['removed'], 'test')} removed, {removed['expected']:,} still expected"
     if as_json:
         print_json(removed)
     else:

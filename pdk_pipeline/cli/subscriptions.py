@@ -44,6 +44,7 @@ def subscribe(address: str, project: str, kind: str, most_lines: int | None, loc
     It takes the place of what the address had for the project. What it has for one project counts before what it has
     for all.
     """
+    from pdk_pipeline.cli.tables import counted
     from workers.dispatch import Call
 
     taken = outcome(Call("subscribe", (address, project.strip(), kind, most_lines), address), local=local)
@@ -52,7 +53,7 @@ def subscribe(address: str, project: str, kind: str, most_lines: int | None, loc
     if as_json:
         print_json(taken)
         return
-    lines = f", at most {most_lines:,} tests listed" if most_lines else ""
+    lines = f", at most {counted(most_lines, 'test')} listed" if most_lines else ""
     click.echo(f"{address}: {kind} of {shown(project.strip()) or 'every project'}{lines}")
 
 
@@ -69,13 +70,14 @@ def unsubscribe(address: str, project: str | None, local: bool, as_json: bool) -
 
     Contacts are told about their tests all the same; `pdk subscribe ADDRESS --kind none` ends that too.
     """
+    from pdk_pipeline.cli.tables import counted
     from workers.dispatch import Call
 
     ended = outcome(Call("unsubscribe", (address, project), address), local=local)
     if as_json:
         print_json(ended)
     elif ended["removed"]:
-        click.echo(f"{address}: {ended['removed']:,} subscriptions ended")
+        click.echo(f"{address}: {counted(ended['removed'], 'subscription')} ended")
     else:
         say(f"{address} has no such subscription")
     return 0 if ended["removed"] else 1
@@ -91,7 +93,7 @@ def subscriptions(as_json: bool) -> None:
     from pdk_pipeline.database import reading
 
     with reading(settings()) as db:
-        found = domain.every(db)
+        found = domain.every(db, settings().mail_domain)
     if as_json:
         print_json([one._asdict() for one in found])
     elif found:
