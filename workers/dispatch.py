@@ -43,6 +43,9 @@ LOOK_AT = 200
 QUIET_SECONDS = 3
 """When nothing has happened for so long, it is looked into why."""
 
+REFUSED_SECONDS = 1.5
+"""A broker that refuses may just be starting again: so long it is asked again."""
+
 BROKER_GONE_SECONDS = 60
 """A broker that went away while we wait is waited for so long."""
 
@@ -137,26 +140,40 @@ def _connect(url: str) -> None:
         redis_socket_timeout=2,
         result_backend_always_retry=False,
     )
+    # Sending subscribes to each task's results; we look at them instead, which a lost connection does not end.
+    app.backend.on_task_call = lambda *_: None
 
 
 def _send(url: str, calls: Sequence[Call]) -> None:
+    """Send the calls in order. Raises BrokerUnavailable within three seconds, when a broker stays away."""
     _connect(url)
-    try:
-        with app.producer_or_acquire() as producer:
-            for call in calls:
-                app.send_task(
-                    call.task,
-                    call.args,
-                    task_id=call.id,
-                    queue=WRITER,
-                    priority=ON_DEMAND,
-                    argsrepr=f"({call.label!r})",
-                    kwargsrepr="{}",
-                    producer=producer,
-                    retry=False,
-                )
-    except OperationalError as error:
-        raise _unavailable(url, error) from None
+    waiting = list(reversed(calls))
+    deadline = time.monotonic() + REFUSED_SECONDS
+    while waiting:
+        try:
+            _send_all(waiting)
+        except OperationalError as error:
+            if time.monotonic() >= deadline:
+                raise _unavailable(url, error) from None
+            time.sleep(LONGEST_PAUSE)
+
+
+def _send_all(waiting: list[Call]) -> None:
+    with app.producer_or_acquire() as producer:
+        while waiting:
+            call = waiting[-1]
+            app.send_task(
+                call.task,
+                call.args,
+                task_id=call.id,
+                queue=WRITER,
+                priority=ON_DEMAND,
+                argsrepr=f"({call.label!r})",
+                kwargsrepr="{}",
+                producer=producer,
+                retry=False,
+            )
+            waiting.pop()
 
 
 def _unavailable(url: str, error: Exception) -> BrokerUnavailable:
@@ -251,7 +268,7 @@ def _messages_there() -> int:
     """How many tasks wait in the writer's queue, or are in its hands."""
     with app.connection_for_read() as connection:
         channel = connection.default_channel
-        waiting = channel.queue_declare(WRITER, passive=True).message_count
+        waiting = channel.queue_declare(WRITER).message_count
         in_hand = channel.client.hlen(WRITER_TRANSPORT_OPTIONS["unacked_key"])
     return int(waiting) + int(in_hand)
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery import bootsteps
-from celery.exceptions import ImproperlyConfigured
 from celery.signals import celeryd_init, worker_process_init
 
 from pdk_pipeline import database
@@ -43,18 +42,23 @@ def prepare_worker(conf: Any, options: dict[str, Any], **_: object) -> None:
     """Refuse a worker that would do harm; make the one on `writer` the only one."""
     queues = _named_queues(options)
     if not queues:
-        raise ImproperlyConfigured(f"say which queue this worker is for: -Q {WRITER}, or -Q {DEFAULT}")
+        _refuse(f"say which queue this worker is for: -Q {WRITER}, or -Q {DEFAULT}")
     if broker.address(settings()) is None:
-        raise ImproperlyConfigured("no broker is configured: set PDK_BROKER_URL, or run `pdk up`")
+        _refuse("no broker is configured: set PDK_BROKER_URL, or run `pdk up`")
     if WRITER not in queues:
         return
     if len(queues) > 1 or int(options.get("concurrency") or 1) != 1:
-        raise ImproperlyConfigured(f"the worker on {WRITER} has no other queue and one process: -Q {WRITER} -c 1")
+        _refuse(f"the worker on {WRITER} has no other queue and one process: -Q {WRITER} -c 1")
     conf.worker_concurrency = 1
     conf.broker_transport_options = conf.broker_transport_options | WRITER_TRANSPORT_OPTIONS
     # Held by the pool's process too, so that a new writer waits for one that outlives its killed parent.
     lock = database.writer_lock(settings(), "the writer worker", wait_seconds=float("inf"), on_wait=_say_waiting)
     _for_life.enter_context(lock)
+
+
+def _refuse(why: str) -> NoReturn:
+    # Celery only logs what goes wrong in here; this it lets through.
+    raise SystemExit(f"pdk: {why}")
 
 
 def _named_queues(options: dict[str, Any]) -> set[str]:
