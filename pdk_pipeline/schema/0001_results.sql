@@ -6,7 +6,7 @@
 CREATE TABLE run (
     -- AUTOINCREMENT here and below: an id that is used again would hand a deleted run's rows to a new run.
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL,                                             -- e.g. daily_2026-11-23
+    name TEXT NOT NULL CHECK (name <> ''),                          -- e.g. daily_2026-11-23
     valuable INTEGER NOT NULL DEFAULT 0 CHECK (valuable IN (0, 1)), -- 1: is never deleted
     note TEXT NOT NULL DEFAULT '',
     created_at REAL NOT NULL,                                       -- first import; seconds since 1970, UTC
@@ -18,15 +18,15 @@ CREATE UNIQUE INDEX run_name ON run (name) WHERE deleted_at IS NULL;
 
 CREATE TABLE test (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    project TEXT NOT NULL,
-    name TEXT NOT NULL,                                             -- hierarchical, /-separated, cleaned
+    project TEXT NOT NULL CHECK (project <> ''),
+    name TEXT NOT NULL CHECK (name <> ''),                          -- hierarchical, /-separated, cleaned
     UNIQUE (name, project)                                          -- name first: tests are looked up by name alone
 ) STRICT;
 
 CREATE TABLE environment (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    host TEXT NOT NULL,
-    context TEXT NOT NULL,
+    host TEXT NOT NULL CHECK (host <> ''),
+    context TEXT NOT NULL CHECK (context <> ''),
     custom TEXT NOT NULL,
     UNIQUE (host, context, custom)
 ) STRICT;
@@ -96,7 +96,7 @@ CREATE INDEX result_history ON result (test_id, environment_id, run_id);
 CREATE INDEX result_problem ON result (run_id, status, environment_id, test_id) WHERE status <> 'P';
 
 CREATE TABLE expectation (                                          -- which tests a class of runs should report
-    class TEXT NOT NULL,                                            -- e.g. daily
+    class TEXT NOT NULL CHECK (class <> ''),                        -- e.g. daily
     environment_id INTEGER NOT NULL REFERENCES environment,
     test_id INTEGER NOT NULL REFERENCES test,
     since REAL NOT NULL,                                            -- seconds since 1970, UTC
@@ -111,6 +111,19 @@ CREATE TABLE contact_rule (                                         -- who is to
     address TEXT NOT NULL,
     UNIQUE (project, prefix, address)
 ) STRICT;
+
+-- The sqlite3 shell, in which people write too, does not hold foreign keys: these two it can hardly do without.
+CREATE TRIGGER run_is_in_use BEFORE DELETE ON run
+WHEN EXISTS (SELECT 1 FROM result WHERE run_id = OLD.id) OR EXISTS (SELECT 1 FROM log_block WHERE run_id = OLD.id)
+BEGIN
+    SELECT RAISE(ABORT, 'the run has results: `pdk delete_run` deletes it');
+END;
+
+CREATE TRIGGER test_is_in_use BEFORE DELETE ON test
+WHEN EXISTS (SELECT 1 FROM result WHERE test_id = OLD.id)
+BEGIN
+    SELECT RAISE(ABORT, 'there are results of the test');
+END;
 
 
 -- Pandokia's tables, as views. -----------------------------------------------------------------------------
@@ -168,6 +181,7 @@ WHERE run.deleted_at IS NULL;
 
 CREATE TRIGGER distinct_test_run_update INSTEAD OF UPDATE OF valuable, note ON distinct_test_run
 BEGIN
+    SELECT RAISE(ABORT, 'valuable is 0 or 1') WHERE NEW.valuable IS NULL OR NEW.valuable NOT IN ('0', '1');
     UPDATE run SET valuable = CAST(NEW.valuable AS INTEGER), note = coalesce(NEW.note, '')
     WHERE name = OLD.test_run AND deleted_at IS NULL;
 END;
@@ -184,20 +198,27 @@ FROM expectation
 JOIN test ON test.id = expectation.test_id
 JOIN environment ON environment.id = expectation.environment_id;
 
--- Columns that the INSERT leaves out get the log format's defaults.
+-- Columns that the INSERT leaves out, or has empty, get the log format's defaults.
 CREATE TRIGGER expected_insert INSTEAD OF INSERT ON expected
 BEGIN
+    SELECT RAISE(ABORT, 'no test has such a name: blanks are _ in it, and no / or . is in front')
+    WHERE NEW.test_name GLOB '[/.]*' OR NEW.test_name GLOB '*//*'
+    OR NEW.test_name GLOB '*[ ' || char(9) || char(10) || ']*';
     INSERT INTO test (project, name) VALUES (NEW.project, NEW.test_name) ON CONFLICT DO NOTHING;
     INSERT INTO environment (host, context, custom)
-    VALUES (coalesce(NEW.host, 'unknown'), coalesce(NEW.context, 'default'), coalesce(NEW.custom, ''))
+    VALUES (
+        coalesce(nullif(NEW.host, ''), 'unknown'),
+        coalesce(nullif(NEW.context, ''), 'default'),
+        coalesce(NEW.custom, '')
+    )
     ON CONFLICT DO NOTHING;
     INSERT INTO expectation (class, environment_id, test_id, since)
     SELECT NEW.test_run_type, environment.id, test.id, (julianday('now') - 2440587.5) * 86400.0
     FROM test, environment
     WHERE test.project = NEW.project
     AND test.name = NEW.test_name
-    AND environment.host = coalesce(NEW.host, 'unknown')
-    AND environment.context = coalesce(NEW.context, 'default')
+    AND environment.host = coalesce(nullif(NEW.host, ''), 'unknown')
+    AND environment.context = coalesce(nullif(NEW.context, ''), 'default')
     AND environment.custom = coalesce(NEW.custom, '')
     ON CONFLICT DO NOTHING;
 END;
