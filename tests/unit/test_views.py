@@ -23,7 +23,10 @@ class Refused(Exception):
 def by_the_shell(path, statement: str) -> list[tuple[str, ...]]:
     done = subprocess.run(
         ["sqlite3", "-batch", "-list", "-separator", "|", path],
-        input=statement, capture_output=True, text=True, check=False,
+        input=statement,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.stderr:
         raise Refused(done.stderr)
@@ -183,8 +186,8 @@ def test_the_list_of_runs(sql):
 def test_a_run_is_made_valuable_and_noted(sql):
     sql(f"UPDATE distinct_test_run SET valuable = '1', note = 'release' WHERE test_run = '{RUN}'")
     assert sql("SELECT valuable, note FROM distinct_test_run") == [("1", "release")]
-    sql(f"UPDATE distinct_test_run SET valuable = 0 WHERE test_run LIKE 'daily%'")
-    sql(f"UPDATE distinct_test_run SET note = NULL")
+    sql("UPDATE distinct_test_run SET valuable = 0 WHERE test_run LIKE 'daily%'")
+    sql("UPDATE distinct_test_run SET note = NULL")
     assert sql("SELECT valuable, note FROM distinct_test_run") == [("0", "")]
 
 
@@ -244,7 +247,7 @@ def test_columns_that_are_left_out_or_empty_get_what_a_log_without_them_gets(sql
 
 @pytest.mark.usefixtures("stored")
 def test_put_in_twice_it_is_there_once_and_its_ids_stay(sql, home):
-    insert = f"INSERT{} INTO expected VALUES ('daily', 'calib', 'banana', 'flat/test_bias', 'py311', '')"
+    insert = "INSERT{} INTO expected VALUES ('daily', 'calib', 'banana', 'flat/test_bias', 'py311', '')"
     for how in ("", "", " OR REPLACE", " OR IGNORE"):
         sql(insert.format(how))
     assert len(expected(sql)) == 1
