@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pdk_pipeline.formats.fields import Unfit, interpret
+from pdk_pipeline.formats.fields import BLANK, Unfit, interpret
 from pdk_pipeline.formats.pdk_writer import fields_as_text
 from pdk_pipeline.formats.stream import Damaged
 from pdk_pipeline.formats.text import dotted, readable, undotted
@@ -50,7 +50,7 @@ class _Reader:
     """What a reader knows between two records."""
 
     def __init__(self, fallbacks: Mapping[str, str], zone: tzinfo | None, record_limit: int) -> None:
-        self.fallbacks = dict(fallbacks)
+        self.fallbacks = BLANK | dict(fallbacks)
         self.zone = zone
         self.record_limit = record_limit
         self.defaults: dict[str, str] = {}  # since START, by SETDEFAULT
@@ -161,13 +161,14 @@ class _Reader:
             if log_end is None or tail is None:
                 return None
             text, log, end = head[1] + tail[1], data[log_start : log_end.start() + 1], tail.end()
-        fields = dict(_FIELD.findall(readable(text)))
+        fields = self.base.copy()
+        fields.update(_FIELD.findall(readable(text)))
         if "log" in fields:
             if head[2]:
                 return None
             log = _one_line_log(fields.pop("log"))
         warnings: list[str] = []
-        outcome = interpret(self.base | fields, log, self.zone, warnings)
+        outcome = interpret(fields, log, self.zone, warnings)
         if warnings or isinstance(outcome, Unfit):
             return None
         return outcome, end
