@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sqlite3
+import threading
 import time
 from importlib import resources
 from typing import IO, TYPE_CHECKING
@@ -131,7 +132,7 @@ def opened(settings: Settings) -> Iterator[Connection]:
         raise DatabaseUnusable(
             f"{settings.home} cannot be made: {error.strerror}", advice="PDK_HOME names another place."
         ) from None
-    with contextlib.closing(connect(settings.database)) as db:
+    with _connection(settings.database) as db:
         try:
             migrate(db)
             yield db
@@ -142,6 +143,63 @@ def opened(settings: Settings) -> Iterator[Connection]:
             if _is(error, sqlite3.SQLITE_BUSY) or _is(error, sqlite3.SQLITE_READONLY):
                 raise _unusable(settings.database, error) from error
             raise
+
+
+class _Kept(threading.local):
+    """Connections of this thread that stay open, each with the file that it is to, by path; None: they do not."""
+
+    connections: dict[Path, tuple[Connection, tuple[int, int]]] | None = None
+
+
+_kept = _Kept()
+
+
+@contextlib.contextmanager
+def kept_open() -> Iterator[None]:
+    """Inside, what `opened` opens stays open, and is given again the next time.
+
+    To open and to close cost as much as to import a hundred results: the schema is read, and behind its last
+    connection SQLite tidies up.
+    """
+    if _kept.connections is not None:
+        yield
+        return
+    _kept.connections = {}
+    try:
+        yield
+    finally:
+        connections, _kept.connections = _kept.connections, None
+        for db, _ in connections.values():
+            db.close()
+
+
+@contextlib.contextmanager
+def _connection(path: Path) -> Iterator[Connection]:
+    """A connection of our own, which is closed at the end, or kept if nothing went wrong."""
+    kept = _kept.connections
+    db, file = kept.pop(path, (None, None)) if kept is not None else (None, None)
+    if db is not None and file != _file(path):  # somebody has put another one in its place
+        db.close()
+        db = None
+    if db is None:
+        db = connect(path)
+    try:
+        yield db
+    except BaseException:
+        db.close()
+        raise
+    if kept is None or path in kept:
+        db.close()
+    else:
+        kept[path] = db, _file(path)
+
+
+def _file(path: Path) -> tuple[int, int]:
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return about.st_dev, about.st_ino
 
 
 def _is(error: sqlite3.Error, code: int) -> bool:
