@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 CHUNK = 1 << 22
 """Bytes read at once: large enough that Python's part is small, small enough for memory."""
 
-PIECE = 1 << 11
-"""Compressed bytes unpacked at once: so few that even a bomb swells to some tens of MB before it is handed on."""
+PIECE = 1 << 9
+"""Compressed bytes unpacked at once: so few that even a bomb swells to no more than 16 MB before it is handed on."""
 
 
 class _Decompressor(Protocol):
@@ -37,10 +37,21 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
+MOST_MEMORY = 128 << 20
+"""Bytes that unpacking may need, twice what the strongest setting of xz or zstd does; a hostile file asks for more."""
+
+
+def _zstd() -> _Decompressor:
+    return zstandard.ZstdDecompressor(max_window_size=MOST_MEMORY).decompressobj()
+
+
 _DECOMPRESSORS: dict[bytes, Callable[[], _Decompressor]] = {
     b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31),
-    b"\x28\xb5\x2f\xfd": lambda: zstandard.ZstdDecompressor().decompressobj(),
-    b"\xfd7zXZ\x00": lzma.LZMADecompressor,
+    b"\x28\xb5\x2f\xfd": _zstd,
+    **{
+        bytes((first,)) + b"\x2a\x4d\x18": _zstd for first in range(0x50, 0x60)
+    },  # frames to skip, as pzstd has in front
+    b"\xfd7zXZ\x00": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, MOST_MEMORY),
 }
 """By the first bytes of a file, never by its name."""
 
@@ -128,7 +139,8 @@ class LogStream:
                 if damage:
                     break
             packed = self._read_file()
-        yield b"".join(ready)
+        if rest := b"".join(ready):  # an empty piece would be taken for the end
+            yield rest
         if damage or not decompressor.eof:
             raise Damaged(f"the compressed file is damaged or cut off{f' ({damage})' if damage else ''}")
 
@@ -144,8 +156,11 @@ def open_log(path: Path) -> Iterator[LogStream]:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise UnreadableLog(f"{path}: {error.strerror}") from None
-    with os.fdopen(handle, "rb", buffering=0) as file:
-        about = os.fstat(file.fileno())
+    try:
+        about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             raise UnreadableLog(f"{path}: it is not a regular file")
-        yield LogStream(file, about.st_size)
+        with os.fdopen(handle, "rb", buffering=0, closefd=False) as file:
+            yield LogStream(file, about.st_size)
+    finally:
+        os.close(handle)
