@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline.database import transaction
 
@@ -71,6 +71,40 @@ def recorded(db: Connection, delivery: str) -> Outcome | None:
     outcome = Outcome(**json.loads(row[0]))
     outcome.is_repeated = True
     return outcome
+
+
+class Quarantined(NamedTuple):
+    """A log that is in the quarantine, whole or in part."""
+
+    file: str
+    sender: str
+    imported_at: float
+    """Seconds since 1970, UTC."""
+    item: str
+    """Its id in the quarantine."""
+    runs: list[str]
+    """The runs that its good records belong to; empty when it has none."""
+
+
+def quarantined(db: Connection) -> list[Quarantined]:
+    """The logs that have something in the quarantine that was not mended since, the oldest first."""
+    rows = db.execute(
+        """
+        WITH bad AS (
+            SELECT id, name, sender, imported_at, outcome, outcome ->> '$.quarantine_item' AS item
+            FROM import_file WHERE quarantined > 0
+        )
+        SELECT name, sender, imported_at, item, outcome -> '$.runs' FROM bad
+        WHERE item IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM import_file AS mended
+            -- The delivery of a mended item is quarantine:ITEM:TIME, and ; comes after : (see intake.retry).
+            WHERE mended.delivery >= 'quarantine:' || item || ':' AND mended.delivery < 'quarantine:' || item || ';'
+            AND mended.quarantined = 0
+        )
+        ORDER BY id
+        """
+    )
+    return [Quarantined(file, sender, at, item, json.loads(runs)) for file, sender, at, item, runs in rows]
 
 
 def begin_attempt(db: Connection, delivery: str) -> tuple[int, str]:

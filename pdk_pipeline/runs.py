@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -99,6 +100,17 @@ def predecessor(db: Connection, name: str) -> str | None:
     return str(row[0]) if row[0] else None
 
 
+def earlier(db: Connection, name: str, most: int) -> list[Run]:
+    """The newest `most` runs of the same kind before `name` (see `predecessor`), the newest first."""
+    names: list[str] = []
+    before = predecessor(db, name)
+    while before is not None and len(names) < most:
+        names.append(before)
+        before = predecessor(db, before)
+    among = "name IN (SELECT value FROM json_each(?))"
+    return _runs(db, f"{_RUN} AND {among} ORDER BY name DESC", json.dumps(names))
+
+
 def find(settings: Settings, db: Connection, name: str) -> Run:
     """The run of that name. Raises UnknownRun."""
     meant = canonical_name(settings, db, name)
@@ -159,19 +171,35 @@ def statuses(db: Connection, run: Run) -> dict[str, int]:
 
 def counts(db: Connection, run: Run) -> list[Count]:
     """The results of a run by project, host, context, custom and status."""
-    rows = db.execute(
+    # As in `statuses`: all of them counted in the large index, only those read that did not pass.
+    totals = db.execute(
         """
-        SELECT test.project, environment.host, environment.context, environment.custom, result.status, count(*)
-        FROM result
-        JOIN test ON test.id = result.test_id
-        JOIN environment ON environment.id = result.environment_id
+        SELECT test.project, result.environment_id, count(*)
+        FROM result JOIN test ON test.id = result.test_id
         WHERE result.run_id = ?
-        GROUP BY test.project, result.environment_id, result.status
-        ORDER BY 1, 2, 3, 4
+        GROUP BY test.project, result.environment_id
         """,
         (run.id,),
     )
-    return [Count(*row) for row in rows]
+    passed = {(project, environment): results for project, environment, results in totals}
+    problems = db.execute(
+        """
+        SELECT test.project, result.environment_id, result.status, count(*)
+        FROM result JOIN test ON test.id = result.test_id
+        WHERE result.run_id = ? AND result.status <> 'P'
+        GROUP BY test.project, result.environment_id, result.status
+        """,
+        (run.id,),
+    ).fetchall()
+    for project, environment, _, results in problems:
+        passed[project, environment] -= results
+    held = [(project, environment, "P", results) for (project, environment), results in passed.items() if results]
+    names = db.execute("SELECT id, host, context, custom FROM environment")
+    places: dict[int, tuple[str, str, str]] = {id_: (host, context, custom) for id_, host, context, custom in names}
+    return sorted(
+        Count(project, *places[environment], status, results)
+        for project, environment, status, results in [*held, *problems]
+    )
 
 
 def imports(db: Connection, run: Run) -> list[Import]:
