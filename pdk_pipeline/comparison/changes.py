@@ -60,6 +60,23 @@ PROBLEMS = frozenset({Category.NEWLY_FAILING, Category.SILENT, Category.MISSING,
 """What somebody should look at. The others are good to know."""
 
 
+class CauseKind(StrEnum):
+    """Why something is missing."""
+
+    COLLECTION_ERROR = "collection_error"
+    """A test that contains it ended with an error before it could run."""
+    QUARANTINED = "quarantined"
+    """A log of its host could not be read, or not all of it."""
+
+
+class Cause(NamedTuple):
+    """Why tests are missing or a place is silent, where that can be told."""
+
+    kind: CauseKind
+    name: str
+    """Of the test that ended with an error; of the log."""
+
+
 class Key(NamedTuple):
     """What makes a change the same one, in whichever comparison it is found. As JSON it is a list."""
 
@@ -113,8 +130,8 @@ class Change:
     """… and in how many runs of this kind it was so, this one included."""
     is_longer: bool = False
     """… at least: it is not known where it began, since only so many runs are looked back."""
-    cause: str = ""
-    """Why it is missing or silent, when that is known; a sentence's end, e.g. `test_x could not be collected`."""
+    cause: Cause | None = None
+    """Why it is missing or silent, where that can be told."""
     members: Members = field(default=Members((), ()), repr=False, compare=False)
 
     @property
@@ -163,7 +180,7 @@ class Change:
             "since": self.since,
             "nights": self.nights,
             "is_longer": self.is_longer,
-            "cause": self.cause,
+            "cause": self.cause._asdict() if self.cause else None,
         }
 
 
@@ -171,10 +188,8 @@ class Night(NamedTuple):
     """One of the last runs of the same kind, in numbers."""
 
     run: str
-    problems: Mapping[str, Mapping[str, int]]
+    statuses: Mapping[str, Mapping[str, int]]
     """By project: how many results have each status other than P."""
-    results: int
-    """In all, of every project and status."""
 
 
 @dataclass(frozen=True)
