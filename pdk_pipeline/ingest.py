@@ -27,13 +27,15 @@ BATCH_LOG_BYTES = 16 << 20
 BLOCK_BYTES = 256 << 10
 """Logs packed together before compression: large enough to compress well, small enough to unpack for one log."""
 
+MOST_OPEN_BLOCKS = 64
+
 COMPRESSION_LEVEL = 3
 
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
 class OnDuplicate(StrEnum):
-    """What becomes of a result that is already there (one recorded missing is always replaced)."""
+    """What becomes of a result that is already there (a missing one is always replaced, and never replaces)."""
 
     KEEP = "keep"
     REPLACE = "replace"
@@ -176,7 +178,8 @@ class _Rows:
                 self.outcome.replaced_missing += 1
             else:
                 self.outcome.duplicates += 1
-                if self.on_duplicate is OnDuplicate.KEEP:
+                # A missing result says nothing that could replace another one, whatever was asked.
+                if self.on_duplicate is OnDuplicate.KEEP or result.status == Status.MISSING:
                     self.outcome.tell(f"already there and kept: {' '.join(filter(None, result[:6]))}")
                     continue
                 self.outcome.replaced += 1
@@ -186,8 +189,12 @@ class _Rows:
             else:
                 inserts[key] = result
         self._write(inserts, updates)
+        # What stands in one log may be without end; memory is not.
         if len(self.tests) > 4 * BATCH_RESULTS:
             self.tests.clear()
+        if len(self.environments) > BATCH_RESULTS:
+            self.environments.clear()
+        self.packer.relieve()
         self.batch.clear()
         self.batch_log_bytes = 0
 
@@ -281,6 +288,11 @@ class _Packer:
             "INSERT INTO log_block (id, run_id, data) VALUES (?, ?, ?)",
             (block_id, run_id, self.compressor.compress(b"".join(logs))),
         )
+
+    def relieve(self) -> None:
+        """Close the blocks of a log that is of very many runs."""
+        if len(self.open) > MOST_OPEN_BLOCKS:
+            self.finish()
 
     def finish(self) -> None:
         for run_id in list(self.open):
