@@ -7,14 +7,15 @@ import functools
 import os
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from pdk_pipeline.errors import BadSetting
+from pdk_pipeline import addresses
+from pdk_pipeline.errors import BadAddress, BadSetting
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -67,7 +68,32 @@ def _absolute(path: Path) -> Path:
         raise ValueError(f"{path}: there is no such user") from None
 
 
+def _sender(text: str) -> str:
+    """A sender as a header can hold it: one address, with or without a name before it."""
+    from email.policy import SMTP  # noqa: PLC0415  (slow to load, and seldom wanted)
+
+    if not text:
+        return text
+    try:
+        header = SMTP.header_factory("From", text)
+        (address,) = header.addresses
+        addresses.clean(address.addr_spec, "")
+    except (ValueError, BadAddress):
+        header = None
+    if header is None or header.defects or not address.domain:
+        raise ValueError(f"{text!r:.80} is no sender; an example is 'Test reports <pdk@example.org>'")
+    return text
+
+
+def _recipient(text: str) -> str:
+    try:
+        return addresses.clean(text, "") if text else text
+    except BadAddress as error:
+        raise ValueError(str(error)) from None
+
+
 Directory = Annotated[Path, AfterValidator(_absolute)]
+File = Directory
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -125,6 +151,43 @@ class Settings(BaseSettings):
         description="appended to contacts without an @, e.g. example.org; empty leaves them to the mail server",
     )
 
+    smtp_host: str = Field(
+        default="", description="the mail server; without one, mails are written as files into the home's outbox/"
+    )
+    smtp_port: int | None = Field(
+        default=None, ge=1, le=65535, description="its port; by default 587, 465 with tls, 25 with none"
+    )
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="starttls, tls (encrypted from the start) or none (no password then)"
+    )
+    smtp_ca_file: File | None = Field(
+        default=None, description="certificates to trust beside the machine's own, for a server with one of the site's"
+    )
+    smtp_user: str = Field(default="", description="name to log in with at the mail server; empty: no login")
+    smtp_password: SecretStr | None = Field(default=None, description="its password")
+    smtp_timeout_seconds: float = Field(
+        default=30, gt=0, le=600, description="how long the mail server may take for each answer"
+    )
+    mail_from: Annotated[str, AfterValidator(_sender)] = Field(
+        default="", description="sender of mails, e.g. Test reports <pdk@example.org>; empty is pdk@ this machine"
+    )
+    fallback_address: Annotated[str, AfterValidator(_recipient)] = Field(
+        default="", description="who is told of failing and missing tests that have no contact; empty is nobody"
+    )
+    lease_seconds: float = Field(
+        default=300,
+        ge=1,
+        le=86_400,
+        description="a message whose delivery was begun is taken up by another worker after so long",
+    )
+    redelivery_seconds: Amount = Field(
+        default=60, description="pause after a first failed delivery; it doubles with each one, up to an hour"
+    )
+    give_up_days: Amount = Field(default=4, description="a message that could not be delivered for so long is given up")
+    keep_messages_days: Amount = Field(
+        default=90, description="how long what was sent is kept, to tell of the same run only what is new"
+    )
+
     @property
     def database(self) -> Path:
         """The one SQLite file."""
@@ -134,6 +197,11 @@ class Settings(BaseSettings):
     def spool(self) -> Path:
         """The directory of incoming/, processing/, archive/ and quarantine/."""
         return self.home / "spool"
+
+    @property
+    def outbox(self) -> Path:
+        """The directory of mails that no server was there for, and of deliveries under way."""
+        return self.home / "outbox"
 
     @property
     def run_directory(self) -> Path:

@@ -107,3 +107,19 @@ class AlreadyUp(PdkError):
 
 class ServerPartMissing(PdkError):
     """A part that only a server needs is not installed."""
+
+
+class MessageRefused(PdkError):
+    """A message is refused for good."""
+
+
+class DeliveryFault(PassingFault):
+    """A message could not be delivered now."""
+
+
+class ChannelDown(DeliveryFault):
+    """Nothing can be delivered this way now."""
+
+
+class UnknownMessage(PdkError):
+    """There is no such message in the outbox."""

@@ -173,8 +173,8 @@ def test_a_bad_value_in_the_file_names_its_key_and_the_file(toml, line, told):
 def test_an_unknown_key_gets_a_suggestion(toml):
     path = toml("setle_seconds = 5\n")
     assert refusal() == f"setle_seconds in {path}: there is no such setting. Did you mean settle_seconds?"
-    toml("[mail]\nport = 25\n")
-    assert refusal() == f"mail in {path}: there is no such setting. `pdk config` lists them."
+    toml("[web]\nport = 80\n")
+    assert refusal() == f"web in {path}: there is no such setting. `pdk config` lists them."
 
 
 def test_the_home_directory_cannot_be_set_inside_itself(toml):

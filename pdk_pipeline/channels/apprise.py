@@ -1,0 +1,40 @@
+"""Services that are addressed by a URL (slack://…, json://…), through the library apprise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pdk_pipeline.channels.message import is_url, shown
+from pdk_pipeline.errors import ChannelDown, DeliveryFault, MessageRefused
+
+if TYPE_CHECKING:
+    from pdk_pipeline.channels.message import Message
+    from pdk_pipeline.config import Settings
+
+NAME = "apprise"
+
+
+def serves(_settings: Settings, recipient: str) -> bool:
+    """Every URL."""
+    return is_url(recipient)
+
+
+def send(_settings: Settings, message: Message, *, seconds: float) -> str:  # noqa: ARG001  (it waits 4 s at most)
+    """Hand a message's text to a service. A refusal for good cannot be told from one that passes."""
+    try:
+        import apprise  # noqa: PLC0415  (slow to load, and an extra)
+    except ImportError:
+        advice = "`pip install 'pdk-pipeline[apprise]'` brings it."
+        raise ChannelDown("the library apprise is not installed", advice) from None
+    service = apprise.Apprise.instantiate(message.recipient)
+    if not isinstance(service, apprise.NotifyBase):
+        raise MessageRefused(f"apprise knows no service {shown(message.recipient)}")
+    if "overflow=" not in message.recipient:
+        # In several posts a later one could fail, and all would come again.
+        service.overflow_mode = apprise.OverflowMode.TRUNCATE
+    with apprise.LogCapture(level=apprise.logging.WARNING, fmt="%(message)s") as log:  # type: ignore[no-untyped-call]
+        accepted = service.notify(title=message.subject, body=message.text, body_format=apprise.NotifyFormat.TEXT)
+        told = " ".join(log.getvalue().split())
+    if not accepted:
+        raise DeliveryFault(f"{shown(message.recipient)}: {told[:300] or 'it was not accepted'}")
+    return f"accepted by {shown(message.recipient)}"
