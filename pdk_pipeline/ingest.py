@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from enum import StrEnum
+from json.encoder import encode_basestring as _quoted
 from typing import TYPE_CHECKING, Any
 
 import zstandard
@@ -31,7 +32,7 @@ MOST_OPEN_BLOCKS = 64
 
 COMPRESSION_LEVEL = 3
 
-_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+_NO_LOG = (None, None, None)
 
 
 class OnDuplicate(StrEnum):
@@ -77,8 +78,8 @@ def ingest(
     progress()
 
 
-Group = tuple[int, int]
-"""A run's id and an environment's."""
+Key = tuple[int, int, int]
+"""The ids of a result's run, environment and test."""
 
 
 class _Rows:
@@ -144,7 +145,7 @@ class _Rows:
         for project, names in by_project.items():
             known = self.db.execute(
                 "SELECT name, id FROM test WHERE project = ? AND name IN (SELECT value FROM json_each(?))",
-                (project, _encode(names)),
+                (project, json.dumps(names)),
             )
             self.tests.update(((name, project), id_) for name, id_ in known)
         new = sorted(unknown - self.tests.keys())
@@ -163,7 +164,30 @@ class _Rows:
         self._learn_tests()
         keys = self._keys()
         there = self._already_there(keys)
-        inserts: dict[tuple[int, int, int], Result] = {}
+        inserts = dict(zip(keys, self.batch, strict=True))
+        updates: dict[int, tuple[int, Result]] = {}
+        if there or len(inserts) < len(keys):
+            inserts, updates = self._sorted_out(keys, there)
+        else:
+            self.outcome.accepted += len(keys)
+        self._write(inserts, updates)
+        # What stands in one log may be without end; memory is not.
+        if len(self.tests) > 4 * BATCH_RESULTS:
+            self.tests.clear()
+        if len(self.environments) > BATCH_RESULTS:
+            self.environments.clear()
+        self.packer.relieve()
+        self.batch.clear()
+        self.batch_log_bytes = 0
+
+    def _sorted_out(
+        self, keys: list[Key], there: dict[Key, tuple[int, str]]
+    ) -> tuple[dict[Key, Result], dict[int, tuple[int, Result]]]:
+        """What to insert, and what to put in place of which rows, when some results are there already.
+
+        `there`: the row and the status of those that are; 0 is a row still to be written.
+        """
+        inserts: dict[Key, Result] = {}
         updates: dict[int, tuple[int, Result]] = {}
         for key, result in zip(keys, self.batch, strict=True):
             old = there.get(key)
@@ -188,17 +212,9 @@ class _Rows:
                 updates[row_id] = key[0], result
             else:
                 inserts[key] = result
-        self._write(inserts, updates)
-        # What stands in one log may be without end; memory is not.
-        if len(self.tests) > 4 * BATCH_RESULTS:
-            self.tests.clear()
-        if len(self.environments) > BATCH_RESULTS:
-            self.environments.clear()
-        self.packer.relieve()
-        self.batch.clear()
-        self.batch_log_bytes = 0
+        return inserts, updates
 
-    def _keys(self) -> list[tuple[int, int, int]]:
+    def _keys(self) -> list[Key]:
         """(run, environment, test) of each result of the batch, as ids."""
         runs, environments, tests = self.runs, self.environments, self.tests
         keys = []
@@ -210,12 +226,12 @@ class _Rows:
             keys.append((run_id, environment_id, tests[name, project]))
         return keys
 
-    def _already_there(self, keys: list[tuple[int, int, int]]) -> dict[tuple[int, int, int], tuple[int, str]]:
+    def _already_there(self, keys: list[Key]) -> dict[Key, tuple[int, str]]:
         """Row id and status of the batch's results that are in the database."""
-        groups: defaultdict[Group, list[int]] = defaultdict(list)
+        groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         for run_id, environment_id, test_id in keys:
             groups[run_id, environment_id].append(test_id)
-        there: dict[tuple[int, int, int], tuple[int, str]] = {}
+        there: dict[Key, tuple[int, str]] = {}
         for group, tests in groups.items():
             # Most logs are the first of their group: one look instead of one for every test.
             any_row = "SELECT 1 FROM result WHERE run_id = ? AND environment_id = ? LIMIT 1"
@@ -226,39 +242,58 @@ class _Rows:
                 SELECT test_id, id, status FROM result
                 WHERE run_id = ? AND environment_id = ? AND test_id IN (SELECT value FROM json_each(?))
                 """,
-                (*group, _encode(tests)),
+                (*group, json.dumps(tests)),
             )
             there.update(((*group, test), (id_, status)) for test, id_, status in rows)
         return there
 
-    def _write(self, inserts: dict[tuple[int, int, int], Result], updates: dict[int, tuple[int, Result]]) -> None:
+    def _write(self, inserts: dict[Key, Result], updates: dict[int, tuple[int, Result]]) -> None:
         self.db.executemany(
             """
             INSERT INTO result (run_id, environment_id, test_id, status, attn, start_time, end_time, test_runner,
                 location, tda, tra, log_block_id, log_start, log_length, import_id)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
-            [(*key, *self._values(key[0], result)) for key, result in inserts.items()],
+            [key + self._values(key[0], result) for key, result in inserts.items()],
         )
-        self.db.executemany(
-            """
-            UPDATE result SET status = ?, attn = ?, start_time = ?, end_time = ?, test_runner = ?, location = ?,
-                tda = ?, tra = ?, log_block_id = ?, log_start = ?, log_length = ?, import_id = ?
-            WHERE id = ?
-            """,
-            [(*self._values(run_id, result), row_id) for row_id, (run_id, result) in updates.items()],
-        )
+        if updates:
+            self.db.executemany(
+                """
+                UPDATE result SET status = ?, attn = ?, start_time = ?, end_time = ?, test_runner = ?, location = ?,
+                    tda = ?, tra = ?, log_block_id = ?, log_start = ?, log_length = ?, import_id = ?
+                WHERE id = ?
+                """,
+                [(*self._values(run_id, result), row_id) for row_id, (run_id, result) in updates.items()],
+            )
 
     def _values(self, run_id: int, result: Result) -> tuple[object, ...]:
+        *_, status, attn, start, end, runner, location, tda, tra, log = result
         return (
-            *result[6:10],
-            result.test_runner or None,
-            result.location or None,
-            _encode(result.definition_attributes) if result.definition_attributes else None,
-            _encode(result.result_attributes) if result.result_attributes else None,
-            *(self.packer.add(run_id, result.log) if result.log else (None, None, None)),
+            status,
+            attn,
+            start,
+            end,
+            runner or None,
+            location or None,
+            _as_json(tda) if tda else None,
+            _as_json(tra) if tra else None,
+            *(self.packer.add(run_id, log) if log else _NO_LOG),
             self.entry,
         )
+
+
+def _as_json(attributes: dict[str, str]) -> str:
+    # What json.dumps says, in half the time: it is done twice a result.
+    return "{" + ",".join([f"{_quoted(name)}:{_quoted(value)}" for name, value in attributes.items()]) + "}"
+
+
+class _Block:
+    """Logs that will be compressed together."""
+
+    def __init__(self, id_: int) -> None:
+        self.id = id_
+        self.logs: list[bytes] = []
+        self.bytes = 0
 
 
 class _Packer:
@@ -268,25 +303,26 @@ class _Packer:
         self.db = db
         self.next_id = _next_id(db, "log_block")
         self.compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
-        self.open: dict[int, tuple[int, list[bytes], int]] = {}  # by run: the block's id, its logs, their bytes
+        self.open: dict[int, _Block] = {}  # by run
 
     def add(self, run_id: int, log: bytes) -> tuple[int, int, int]:
         """Pack a log. Returns the block's id, and where in it the log begins and how long it is, in bytes."""
-        if run_id not in self.open:
-            self.open[run_id] = self.next_id, [], 0
+        block = self.open.get(run_id)
+        if block is None:
+            block = self.open[run_id] = _Block(self.next_id)
             self.next_id += 1
-        block_id, logs, start = self.open[run_id]
-        logs.append(log)
-        self.open[run_id] = block_id, logs, start + len(log)
-        if start + len(log) >= BLOCK_BYTES:
+        start, length = block.bytes, len(log)
+        block.logs.append(log)
+        block.bytes = start + length
+        if block.bytes >= BLOCK_BYTES:
             self._close(run_id)
-        return block_id, start, len(log)
+        return block.id, start, length
 
     def _close(self, run_id: int) -> None:
-        block_id, logs, _ = self.open.pop(run_id)
+        block = self.open.pop(run_id)
         self.db.execute(
             "INSERT INTO log_block (id, run_id, data) VALUES (?, ?, ?)",
-            (block_id, run_id, self.compressor.compress(b"".join(logs))),
+            (block.id, run_id, self.compressor.compress(b"".join(block.logs))),
         )
 
     def relieve(self) -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 NAME = "pdk"
 
+_HELD_TO_COUNT = 8 << 20
+"""Bytes that are held on to only for the sake of their lines, at the most."""
+
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 # Plain one-line fields: a lower-case name, no white space at either end of the line.
@@ -58,8 +61,7 @@ class _Reader:
         self.base = self.fallbacks  # the two together: what a record begins with
         self.data = b""  # what is held of the log …
         self.offset = 0  # … from this byte on …
-        self.line = 1  # … which is on this line
-        self.counted = (0, 1)  # a position, and the line that it is on: counting goes on from there
+        self.lines = _Lines()
         self.preamble = b""  # the defaults in force, as a log says them
         self.damage = ""  # why the source ended before the log did
 
@@ -79,7 +81,7 @@ class _Reader:
                 yield from self._oversized(source)
             piece = self._next_piece(source)
         if self.damage and not self.data:
-            yield Rejection(self.line, self.offset, self.damage, b"", self.preamble)
+            yield Rejection(self._line_at(0), self.offset, self.damage, b"", self.preamble)
         yield from self._careful(0, len(self.data), self.damage or "no END at the end of the file")
 
     def _next_piece(self, source: Source) -> bytes:
@@ -110,21 +112,17 @@ class _Reader:
         self._forget(stop)
 
     def _forget(self, length: int) -> None:
-        self.line = self._line_at(length)
-        self.counted = 0, self.line
+        self.lines.forget(self.data, length)
         self.offset += length
         self.data = self.data[length:]
 
     def _line_at(self, position: int) -> int:
         """The line that a position of the held data is on."""
-        counted_to, line = self.counted if self.counted[0] <= position else (0, self.line)
-        line += self.data.count(b"\n", counted_to, position)
-        self.counted = position, line
-        return line
+        return self.lines.at(self.data, position)
 
     def _oversized(self, source: Source) -> Iterator[Reading]:
         """A record too large to hold goes out in pieces, up to the END or START that ends it."""
-        line, offset = self.line, self.offset
+        line, offset = self._line_at(0), self.offset
         reason = f"the record is larger than {self.record_limit >> 20} MB"
         while True:
             resumes = _RESUMES.search(self.data)
@@ -240,6 +238,38 @@ class _Reader:
 
     def _rejection(self, begin: int, stop: int, reason: str) -> Rejection:
         return Rejection(self._line_at(begin), self.offset + begin, reason, self.data[begin:stop], self.preamble)
+
+
+class _Lines:
+    """Counts lines, and only when somebody asks: in most logs nothing is wrong, and nobody does."""
+
+    def __init__(self) -> None:
+        self.first = 1  # the line that the held data begins on, but for …
+        self.let_go = (b"", 0, 0)  # … the lines of what was let go last, from where to where
+        self.counted = (0, 1)  # a position of the held data and its line: counting goes on from there
+
+    def at(self, data: bytes, position: int) -> int:
+        """The line that a position of the held data is on."""
+        self._settle()
+        counted_to, line = self.counted if self.counted[0] <= position else (0, self.first)
+        line += data.count(b"\n", counted_to, position)
+        self.counted = position, line
+        return line
+
+    def forget(self, data: bytes, length: int) -> None:
+        """The first `length` bytes of the held data are let go."""
+        self._settle()
+        position, self.first = self.counted if self.counted[0] <= length else (0, self.first)
+        self.let_go = data, position, length
+        if length > _HELD_TO_COUNT:
+            self._settle()
+
+    def _settle(self) -> None:
+        data, begin, end = self.let_go
+        if data:
+            self.first += data.count(b"\n", begin, end)
+            self.counted = 0, self.first
+            self.let_go = b"", 0, 0
 
 
 class _Record:
