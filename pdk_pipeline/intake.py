@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import hashlib
 import os
 import socket
 import sqlite3
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pdk_pipeline import database, formats, ledger, quarantine, spool
-from pdk_pipeline.errors import PassingFault, UnreadableLog
+from pdk_pipeline.errors import PassingFault, UnknownClaim, UnknownQuarantineItem, UnreadableLog
 from pdk_pipeline.formats.stream import open_log
 from pdk_pipeline.formats.text import readable
 from pdk_pipeline.ingest import OnDuplicate, ingest
@@ -24,9 +25,15 @@ if TYPE_CHECKING:
 
     from pdk_pipeline.config import Settings
     from pdk_pipeline.database import Connection
+    from pdk_pipeline.formats.stream import LogStream
+    from pdk_pipeline.results import Rejection
 
 Progress = Callable[[int, int], None]
 """Is told the bytes done and the bytes in all, now and then."""
+
+LARGEST_SWELL_BYTES = 256 << 20
+MOST_SWELL = 100
+"""Bad records of a compressed log are kept up to so many bytes or so many times its size: a bomb is not unpacked."""
 
 WHOLE_FILE = "none"
 """The `format` of a file that was quarantined whole."""
@@ -97,10 +104,13 @@ def import_file(
     with database.opened(settings) as db:
         outcome = _take_in(settings, db, _Delivery(delivery, path, str(path), options), progress)
     if archive and path.exists():
-        if path.stat().st_size == outcome.size:
+        # By content: when this delivery comes again, another night's log may lie there.
+        with path.open("rb") as file:
+            is_same = hashlib.file_digest(file, "sha256").hexdigest() == outcome.sha256
+        if is_same:
             outcome.archived_as = str(spool.archive(settings, path))
         else:
-            outcome.tell("not archived: it has grown since it was read")
+            outcome.tell("not archived: it has changed since it was read")
     return outcome
 
 
@@ -109,20 +119,35 @@ def import_claimed(
 ) -> Outcome:
     """Import a log that the spool claimed, and archive it.
 
-    Whatever it is, the claim is finished with afterwards: what cannot be read as a log goes to the quarantine whole.
+    What cannot be read as a log goes to the quarantine whole, and the claim is finished with all the same.
+    Raises UnknownClaim, and UnreadableLog when it cannot even be copied to the quarantine.
     """
     delivery = f"spool:{claim}"
     with database.opened(settings) as db:
         path = spool.claimed_file(settings, claim)
         if path is None:
-            return ledger.recorded(db, delivery) or Outcome(claim, delivery, is_repeated=True)
+            return _finished(settings, db, claim, delivery)
+        if path.is_symlink():  # put there between the look and the claim; it may lead anywhere
+            raise UnreadableLog(f"{path}: it is not a regular file")
         handed_over = _Delivery(delivery, path, path.name, options or Options(sender="incoming"))
         try:
             outcome = _take_in(settings, db, handed_over, progress)
         except UnreadableLog as error:
-            outcome = _give_up(settings, db, handed_over, str(error))
+            if not path.exists():  # another process has just finished with it
+                return _finished(settings, db, claim, delivery)
+            try:
+                outcome = _give_up(settings, db, handed_over, error.particulars)
+            except OSError:
+                raise error from None
     archived = spool.archive_claimed(settings, claim, imported_bytes=outcome.size)
     outcome.archived_as = str(archived) if archived else None
+    return outcome
+
+
+def _finished(settings: Settings, db: Connection, claim: str, delivery: str) -> Outcome:
+    outcome = ledger.recorded(db, delivery)
+    if outcome is None:
+        raise UnknownClaim(claim, advice=f"Was it claimed in another home than {settings.home}?")
     return outcome
 
 
@@ -131,19 +156,34 @@ def retry(settings: Settings, item: str, *, progress: Progress = _no_progress) -
 
     Raises UnknownQuarantineItem.
     """
-    note = quarantine.note(settings, item)
-    content = quarantine.content_path(settings, note.id)
-    # The time of the content tells one try from the next; the same one delivered twice is one.
-    delivery = f"quarantine:{note.id}:{content.stat().st_mtime_ns}"
-    name = f"{note.file.removesuffix(_MENDED)}{_MENDED}"
-    handed_over = _Delivery(delivery, content, name, Options.from_json(note.options), note.sha256)
     with database.opened(settings) as db:
+        before = ledger.retried(db, item)
+        try:
+            note = quarantine.note(settings, item)
+        except UnknownQuarantineItem:
+            if before is None:
+                raise
+            return before
+        content = quarantine.content_path(settings, note.id)
+        if not content.exists():
+            if before is None:
+                raise UnknownQuarantineItem(
+                    f"{note.id} has lost its content", advice="`pdk quarantine drop` removes it."
+                )
+            quarantine.drop(settings, note.id)  # killed between archiving the content and this
+            return before
+        # The time of the content tells one try from the next; the same one delivered twice is one.
+        edited_at = content.stat().st_mtime_ns
+        delivery = f"quarantine:{note.id}:{edited_at}"
+        name = f"{note.file.removesuffix(_MENDED)}{_MENDED}"
+        handed_over = _Delivery(delivery, content, name, Options.from_json(note.options), note.sha256)
         outcome = _take_in(settings, db, handed_over, progress)
-    if outcome.quarantine_item == note.id:
+    if content.stat().st_mtime_ns != edited_at:
+        outcome.tell("edited while it was imported: it stays here, to be tried again")
+    elif outcome.quarantine_item == note.id:
         os.utime(content)
     else:
-        archived = content.rename(content.with_name(f"mended-{note.id}"))
-        outcome.archived_as = str(spool.archive(settings, archived))
+        outcome.archived_as = str(spool.archive(settings, content, f"mended-{note.id}"))
         quarantine.drop(settings, note.id)
     return outcome
 
@@ -162,7 +202,11 @@ def _take_in(settings: Settings, db: Connection, delivery: _Delivery, progress: 
     staging = quarantine.Staging(settings, delivery.id)
     try:
         with database.transaction(db):
-            return _store(settings, db, delivery, staging, progress)
+            before = ledger.recorded(db, delivery.id)  # another process was quicker, while this one waited
+            if before is None:
+                return _store(settings, db, delivery, staging, progress)
+            ledger.forget_attempts(db, delivery.id)
+            return before
     except BaseException as error:
         staging.discard()
         _note_failure(db, delivery.id, error)
@@ -188,8 +232,9 @@ def _store(
     options = delivery.options
     with open_log(delivery.path) as stream:
         format_ = formats.named(options.format) if options.format else formats.detect(stream.beginning())
+        defaults = {name: readable(os.fsencode(value)) for name, value in options.defaults.items()}
         readings = format_.read(
-            stream, defaults=options.defaults, zone=settings.zone, record_limit=settings.record_limit_mb << 20
+            stream, defaults=defaults, zone=settings.zone, record_limit=settings.record_limit_mb << 20
         )
         entry = ledger.open_entry(db, outcome)
         ingest(
@@ -199,7 +244,7 @@ def _store(
             entry=entry,
             now=time.time(),
             on_duplicate=options.on_duplicate,
-            reject=staging.add,
+            reject=_keeping(staging, stream),
             progress=lambda: progress(stream.bytes_read, stream.size),
         )
         outcome.format = format_.NAME
@@ -209,9 +254,20 @@ def _store(
     outcome.quarantine_item = staging.settle(outcome.file, log_sha256, delivery.id, options.as_json())
     if staging.first_reason:
         outcome.tell(f"quarantined, {staging.first_reason}")
+    if not outcome.records:
+        outcome.tell("no record stands in it")
     outcome.seconds = round(time.perf_counter() - began, 4)
     ledger.close_entry(db, entry, outcome)
     return outcome
+
+
+def _keeping(staging: quarantine.Staging, stream: LogStream) -> Callable[[Rejection], None]:
+    def keep(rejection: Rejection) -> None:
+        staging.add(rejection)
+        if staging.written > max(LARGEST_SWELL_BYTES, MOST_SWELL * stream.bytes_read):
+            raise UnreadableLog(f"it swells to more than {staging.written >> 20} MB that are no results")
+
+    return keep
 
 
 def _give_up(settings: Settings, db: Connection, delivery: _Delivery, reason: str) -> Outcome:
@@ -231,8 +287,10 @@ def _give_up(settings: Settings, db: Connection, delivery: _Delivery, reason: st
     outcome.size = quarantine.content_path(settings, note.id).stat().st_size
     outcome.tell(f"quarantined whole: {reason}")
     with database.transaction(db):
-        ledger.close_entry(db, ledger.open_entry(db, outcome), outcome)
-    return outcome
+        before = ledger.recorded(db, delivery.id)
+        if before is None:
+            ledger.close_entry(db, ledger.open_entry(db, outcome), outcome)
+    return before or outcome
 
 
 def _outcome(delivery: _Delivery) -> Outcome:

@@ -73,6 +73,20 @@ def recorded(db: Connection, delivery: str) -> Outcome | None:
     return outcome
 
 
+def retried(db: Connection, item: str) -> Outcome | None:
+    """The outcome of the import that ended a quarantined item's stay there (see `intake.retry`)."""
+    row = db.execute(
+        """
+        SELECT delivery FROM import_file
+        -- The delivery of an item is quarantine:ITEM:TIME, and ; comes after : in the order of characters.
+        WHERE delivery >= 'quarantine:' || :item || ':' AND delivery < 'quarantine:' || :item || ';'
+        AND outcome ->> '$.quarantine_item' IS NOT :item
+        """,
+        {"item": item},
+    ).fetchone()
+    return recorded(db, row[0]) if row else None
+
+
 class Quarantined(NamedTuple):
     """A log that is in the quarantine, whole or in part."""
 
@@ -99,12 +113,18 @@ def quarantined(db: Connection) -> list[Quarantined]:
             SELECT 1 FROM import_file AS mended
             -- The delivery of a mended item is quarantine:ITEM:TIME, and ; comes after : (see intake.retry).
             WHERE mended.delivery >= 'quarantine:' || item || ':' AND mended.delivery < 'quarantine:' || item || ';'
-            AND mended.quarantined = 0
+            AND mended.outcome ->> '$.quarantine_item' IS NOT item
         )
         ORDER BY id
         """
     )
     return [Quarantined(file, sender, at, item, json.loads(runs)) for file, sender, at, item, runs in rows]
+
+
+def imported_at(db: Connection, sha256: str) -> float | None:
+    """When a file with this checksum was last imported, in seconds since 1970; None when it never was."""
+    row = db.execute("SELECT max(imported_at) FROM import_file WHERE sha256 = ?", (sha256,)).fetchone()
+    return float(row[0]) if row[0] is not None else None
 
 
 def begin_attempt(db: Connection, delivery: str) -> tuple[int, str]:

@@ -12,6 +12,7 @@ The id is taken from the log and the content, so what one log gives twice is one
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from pdk_pipeline.results import Rejection
 
 ID_LENGTH = 12
+
+SHOWN_BYTES = 1 << 20
+"""So much of a record is shown."""
 
 _STAGING = ".staging-"
 
@@ -77,17 +81,21 @@ def content_path(settings: Settings, item: str) -> Path:
     return directory(settings) / item / "content"
 
 
+def _staging(settings: Settings, delivery: str) -> Path:
+    # Named by the delivery: what a killed attempt left behind is swept away by the next one.
+    return directory(settings) / f"{_STAGING}{hashlib.sha256(delivery.encode()).hexdigest()[:16]}"
+
+
 class Staging:
     """The item of an import that is under way: invisible until `settle`, and nothing at all without rejections."""
 
     def __init__(self, settings: Settings, delivery: str) -> None:
-        # Named by the delivery: what a killed attempt left behind is swept away by the next one.
-        name = hashlib.sha256(delivery.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         self._parent = directory(settings)
-        self._directory = self._parent / f"{_STAGING}{name}"
+        self._directory = _staging(settings, delivery)
         self._preamble = b""
         self._sum = hashlib.sha256()
-        self._written = 0
+        self.written = 0
+        """Bytes of the content so far."""
         self._piece_start = -1
         self.records = 0
         self.first_reason = ""
@@ -101,16 +109,16 @@ class Staging:
             if rejection.preamble != self._preamble:
                 self._preamble = rejection.preamble
                 self._write(b"START\n" + rejection.preamble)
-            self._piece_start = self._written
+            self._piece_start = self.written
         self._write(rejection.raw)
         if rejection.is_continued:
             return
         start, self._piece_start = self._piece_start, -1
         if not rejection.raw.endswith(b"\n"):
             self._write(b"\n")  # only what the end of the file cut off; the length below leaves it out
-            length = self._written - start - 1
+            length = self.written - start - 1
         else:
-            length = self._written - start
+            length = self.written - start
         self.records += 1
         self.first_reason = self.first_reason or f"line {rejection.line}: {rejection.reason}"
         record = Record(rejection.line, rejection.offset, rejection.reason, start, length)
@@ -124,7 +132,7 @@ class Staging:
         if not self._open:
             return None
         self._close()
-        item = hashlib.sha256(f"{sha256} {self._sum.hexdigest()}".encode()).hexdigest()[:ID_LENGTH]
+        item = _id(sha256, self._sum.hexdigest())
         note = Note(item, file, self.first_reason, self.records, time.time(), sha256, delivery, options)
         _install(self._directory, self._parent / item, note)
         return item
@@ -139,25 +147,32 @@ class Staging:
     def _write(self, data: bytes) -> None:
         self._content.write(data)
         self._sum.update(data)
-        self._written += len(data)
+        self.written += len(data)
 
     def discard(self) -> None:
         """Leave nothing behind (an import that failed); after `settle` this does nothing."""
         if self._open:
-            self._close()
+            with contextlib.suppress(OSError):  # a full disk
+                self._close()
             shutil.rmtree(self._directory, ignore_errors=True)
 
     def _close(self) -> None:
-        self._content.close()
-        self._records.close()
         self._open = False
+        try:
+            self._content.close()
+        finally:
+            self._records.close()
+
+
+def _id(log_sha256: str, content_sha256: str) -> str:
+    return hashlib.sha256(f"{log_sha256} {content_sha256}".encode()).hexdigest()[:ID_LENGTH]
 
 
 def keep_file(
     settings: Settings, path: Path, *, file: str, reason: str, delivery: str, options: dict[str, Any]
 ) -> Note:
     """Keep a copy of a whole file that could not be imported. Returns its note."""
-    staging = directory(settings) / f"{_STAGING}{hashlib.sha256(delivery.encode()).hexdigest()[:16]}"
+    staging = _staging(settings, delivery)
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     shutil.copyfile(path, staging / "content")
@@ -191,18 +206,20 @@ def _sync(path: Path) -> None:
 
 def notes(settings: Settings) -> list[Note]:
     """Every item, the oldest first."""
-    if not directory(settings).is_dir():
-        return []
-    found = [note(settings, path.name) for path in directory(settings).iterdir() if not path.name.startswith(".")]
+    found = [note(settings, name) for name in _items(settings)]
     return sorted(found, key=lambda note: (note.quarantined_at, note.id))
+
+
+def _items(settings: Settings) -> list[str]:
+    try:
+        return [path.name for path in directory(settings).iterdir() if path.is_dir() and not path.name.startswith(".")]
+    except FileNotFoundError:
+        return []
 
 
 def note(settings: Settings, item: str) -> Note:
     """What is known of one item; `item` may be the beginning of an id. Raises UnknownQuarantineItem."""
-    try:
-        names = [path.name for path in directory(settings).iterdir() if not path.name.startswith(".")]
-    except FileNotFoundError:
-        names = []
+    names = _items(settings)
     candidates = [name for name in names if name == item] or [name for name in names if item and name.startswith(item)]
     if len(candidates) != 1:
         raise UnknownQuarantineItem(
@@ -217,13 +234,22 @@ def note(settings: Settings, item: str) -> Note:
 
 
 def records(settings: Settings, item: str) -> Iterator[tuple[Record, str]]:
-    """The rejected records of an item, each with its text made readable."""
+    """The rejected records of an item, each with its text made readable, or the first SHOWN_BYTES of it.
+
+    The text is empty once the content has been edited: where the record lies in it is then not known.
+    """
     place = directory(settings) / item
-    with (place / "records.jsonl").open(encoding="utf-8") as lines, (place / "content").open("rb") as content:
-        for line in lines:
-            record = Record(**json.loads(line))
+    try:
+        lines = (place / "records.jsonl").read_text(encoding="utf-8").splitlines()
+        told = [Record(**json.loads(line)) for line in lines]
+        content = (place / "content").open("rb")
+    except (OSError, ValueError, TypeError):
+        return  # somebody's own doing, as in `note`
+    with content:
+        is_edited = _id(note(settings, item).sha256, hashlib.file_digest(content, "sha256").hexdigest()) != item
+        for record in told:
             content.seek(record.start)
-            yield record, readable(content.read(record.length))
+            yield record, "" if is_edited else readable(content.read(min(record.length, SHOWN_BYTES)))
 
 
 def drop(settings: Settings, item: str) -> None:

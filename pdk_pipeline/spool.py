@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pdk_pipeline.errors import SpoolUnusable
+from pdk_pipeline.formats.text import readable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pdk_pipeline.config import Settings
 
@@ -32,6 +33,12 @@ CLOCK_SLACK_SECONDS = 60
 
 LONGEST_RESEND_SECONDS = 3600
 """A claimed log is handed over again at least so often."""
+
+LEFTOVER_SECONDS = 7 * 86400
+"""What is hidden in processing/ and quarantine/ for so long is half of something whose process was killed."""
+
+LONGEST_NAME_BYTES = 240
+"""Of a file; the 15 left over are for a number."""
 
 _CLAIMED_AT = "%Y%m%dT%H%M%SZ"
 
@@ -62,49 +69,71 @@ def prepare(settings: Settings) -> None:
 def collect(settings: Settings) -> Collected:
     """Claim every log in incoming/ that has settled; name again those that were claimed long ago and are still there.
 
-    Two sweeps at once are harmless: a rename succeeds once.
+    Two sweeps at once are harmless: a rename succeeds once. Raises SpoolUnusable.
     """
     prepare(settings)
     collected = Collected()
     incoming = settings.spool / "incoming"
     settled_before = _clock_of(incoming) - settings.settle_seconds
-    for path, about in _files(incoming):
+    for path, about in _files(incoming, collected.left):
         if not stat.S_ISREG(about.st_mode):
-            collected.left.append(f"{path}: it is not a regular file")
+            collected.left.append(f"{_shown(path)}: it is not a regular file")
         elif settled_before < about.st_mtime <= settled_before + 2 * settings.settle_seconds + CLOCK_SLACK_SECONDS:
             # A time further ahead is no growth, but a clock that was wrong.
             collected.growing += 1
+        elif not os.access(path, os.R_OK):
+            collected.left.append(f"{_shown(path)}: it may not be read")
         else:
             try:
-                collected.claims.append((_claim(settings, path), path.name))
+                collected.claims.append((_claim(settings, path), _shown(path.name)))
             except FileNotFoundError:
                 continue  # another sweep has it
             except OSError as error:
-                collected.left.append(f"{path}: {error.strerror}")
+                collected.left.append(f"{_shown(path)}: {error.strerror}")
     collected.claims.extend(_left_behind(settings))
+    _tidy(settings)
     return collected
+
+
+def _shown(path: Path | str) -> str:
+    return readable(os.fsencode(path))
 
 
 def _clock_of(directory: Path) -> float:
     """The time of the file system, which may be a file server's: the only clock that its files' times compare with."""
-    with tempfile.NamedTemporaryFile(dir=directory, prefix=".clock-") as probe:
-        return os.fstat(probe.fileno()).st_mtime
-
-
-def _files(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Everything in and below a directory that is not itself one, by name; hidden names are files being written."""
     try:
-        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
-    except OSError:
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=".clock-") as probe:
+            return os.fstat(probe.fileno()).st_mtime
+    except OSError as error:
+        raise SpoolUnusable(f"{directory}: {error.strerror}", advice="`pdk doctor` looks for the cause.") from None
+
+
+def _files(directory: Path, left: list[str]) -> Iterator[tuple[Path, os.stat_result]]:
+    """Everything in and below a directory that is not itself one, by name; hidden names are files being written.
+
+    A directory below it that cannot be looked into is told of in `left`. Raises SpoolUnusable when it cannot be itself.
+    """
+    waiting = [directory]
+    while waiting:
+        place = waiting.pop()
+        try:
+            with os.scandir(place) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except FileNotFoundError:
             continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(Path(entry.path))
+        except OSError as error:
+            if place == directory:
+                raise SpoolUnusable(f"{place}: {error.strerror}") from None
+            left.append(f"{_shown(place)}: {error.strerror}")
             continue
-        with contextlib.suppress(FileNotFoundError):
-            yield Path(entry.path), entry.stat(follow_symlinks=False)
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(Path(entry.path))
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                yield Path(entry.path), entry.stat(follow_symlinks=False)
 
 
 def _new_claim() -> str:
@@ -132,14 +161,25 @@ def _left_behind(settings: Settings) -> Iterator[tuple[str, str]]:
             handed_over = place.stat().st_mtime
             # Each wait is as long as all before it, or a writer that is down overnight would wake to a flood.
             so_far = handed_over - _claimed_at(place.name, handed_over)
-            if time.time() - handed_over < min(max(settings.resend_seconds, so_far), LONGEST_RESEND_SECONDS):
+            wait = min(max(settings.resend_seconds, so_far), LONGEST_RESEND_SECONDS)
+            # A time further ahead than any clock is: it was wrong, and nobody can say how long ago that was.
+            if -LONGEST_RESEND_SECONDS < time.time() - handed_over < wait:
                 continue
             log = next(place.iterdir(), None)
             if log is None:
                 place.rmdir()  # killed between making it and filling it
             else:
                 os.utime(place)  # handed over now: the next sweep waits again
-                yield place.name, log.name
+                yield place.name, _shown(log.name)
+
+
+def _tidy(settings: Settings) -> None:
+    """Remove what killed processes left half made: no log that was taken in is among it."""
+    for name in ("processing", "quarantine"):
+        for place in (settings.spool / name).glob(".*"):
+            with contextlib.suppress(OSError):
+                if time.time() - place.stat().st_mtime > LEFTOVER_SECONDS:
+                    shutil.rmtree(place)
 
 
 def _claimed_at(claim: str, otherwise: float) -> float:
@@ -151,26 +191,43 @@ def _claimed_at(claim: str, otherwise: float) -> float:
 
 def claimed_file(settings: Settings, claim: str) -> Path | None:
     """The log of a claim; None when it is finished with."""
-    place = settings.spool / "processing" / Path(claim).name
-    return next(iter(place.iterdir()), None) if place.is_dir() else None
+    try:
+        return next((settings.spool / "processing" / Path(claim).name).iterdir(), None)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
-def put_claimed(settings: Settings, name: str, chunks: Iterator[bytes]) -> str:
-    """Write bytes that came from elsewhere (standard input) as a claimed log. Returns the claim."""
+def put_claimed(settings: Settings, name: str, chunks: Iterable[bytes]) -> str:
+    """Write bytes that came from elsewhere (standard input) as a claimed log, safe from a power cut. Returns the claim.
+
+    `name` is what the log is to be called; only what a file can be called is taken of it.
+    """
     prepare(settings)
     claim = _new_claim()
-    hidden = settings.spool / "processing" / f".{claim}"
+    processing = settings.spool / "processing"
+    hidden = processing / f".{claim}"
     hidden.mkdir()
-    with (hidden / name).open("wb") as file:
-        for chunk in chunks:
-            file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
-    hidden.rename(hidden.with_name(claim))
+    try:
+        with (hidden / _file_name(name)).open("wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync(hidden)
+        hidden.rename(processing / claim)
+    except BaseException:
+        shutil.rmtree(hidden, ignore_errors=True)
+        raise
+    _sync(processing)
     return claim
 
 
-def archive_claimed(settings: Settings, claim: str, *, imported_bytes: int | None) -> Path | None:
+def _file_name(name: str) -> str:
+    last = os.fsencode(name).replace(b"\0", b"").rstrip(b"/").rpartition(b"/")[2].lstrip(b".")
+    return os.fsdecode(last[:LONGEST_NAME_BYTES]) or "log"
+
+
+def archive_claimed(settings: Settings, claim: str, *, imported_bytes: int) -> Path | None:
     """Move a claimed log into the archive, and the claim is finished. Returns where it went.
 
     A log that has grown since `imported_bytes` were read goes back to incoming/ instead: the rest is not lost.
@@ -178,8 +235,8 @@ def archive_claimed(settings: Settings, claim: str, *, imported_bytes: int | Non
     path = claimed_file(settings, claim)
     if path is None:
         return None
-    if imported_bytes is not None and path.lstat().st_size != imported_bytes:
-        target = _move(path, settings.spool / "incoming")
+    if path.lstat().st_size != imported_bytes:
+        target = _move(path, settings.spool / "incoming", path.name)
     else:
         target = archive(settings, path)
     with contextlib.suppress(OSError):
@@ -187,34 +244,59 @@ def archive_claimed(settings: Settings, claim: str, *, imported_bytes: int | Non
     return target
 
 
-def archive(settings: Settings, path: Path) -> Path:
-    """Move a file into today's directory of the archive, under a free name. Returns where it went."""
-    return _move(path, settings.spool / "archive" / f"{datetime.now(tz=settings.zone):%Y/%m/%d}")
+def archive(settings: Settings, path: Path, name: str = "") -> Path:
+    """Move a file into today's directory of the archive, under its name or `name`, or one like it that is free.
+
+    Returns where it went.
+    """
+    return _move(path, settings.spool / "archive" / f"{datetime.now(tz=settings.zone):%Y/%m/%d}", name or path.name)
 
 
-def _move(path: Path, directory: Path) -> Path:
+def _move(path: Path, directory: Path, name: str) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     source = path
-    if path.stat(follow_symlinks=False).st_dev != directory.stat().st_dev:
+    if path.is_symlink() or path.stat().st_dev != directory.stat().st_dev:
         # Whole beside its place first, so that a kill leaves the original or both, never less.
         source = directory / f".{secrets.token_hex(6)}"
         shutil.copy2(path, source)
-    for target in _free_names(directory, path.name):
+        _sync(source)
+    for target in _free_names(directory, name):
         try:
-            os.link(source, target, follow_symlinks=False)  # unlike a rename, never over an older log of the same name
+            _link(source, target)
         except FileExistsError:
-            continue
-        except OSError:  # a file system without hard links
-            source.rename(target)
+            if not os.path.samestat(target.lstat(), source.lstat()):
+                continue
+            # The same file: an earlier move was killed before its last step.
         source.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         return target
     raise AssertionError
 
 
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, unlike a rename never over an older file of that name (FileExistsError)."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links, or somebody else's file
+        if os.path.lexists(target):
+            raise FileExistsError(target) from None
+        source.rename(target)
+
+
 def _free_names(directory: Path, name: str) -> Iterator[Path]:
     yield directory / name
+    stem = os.fsdecode(os.fsencode(name)[:LONGEST_NAME_BYTES])
     number = 1
     while True:
-        yield directory / f"{name[:240]}.{number}"
+        yield directory / f"{stem}.{number}"
         number += 1
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
