@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pdk_pipeline import addresses
 from pdk_pipeline.errors import BadAddress, BadSetting
+from pdk_pipeline.timetable import Timetable
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -134,6 +135,9 @@ class Settings(BaseSettings):
     writer_wait_seconds: Amount = Field(
         default=600, description="how long a command waits for another one that is writing the database"
     )
+    submit_limit_mb: int = Field(
+        default=256, ge=1, le=500, description="the largest log that `pdk submit` sends, in MB when compressed"
+    )
     general_processes: int = Field(default=2, ge=1, description="processes of the general worker that `pdk up` starts")
     flower_address: str = Field(default="127.0.0.1", description="where Flower listens")
     flower_port: int | None = Field(
@@ -144,6 +148,12 @@ class Settings(BaseSettings):
     )
     log_level: Annotated[str, BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v)] = Field(
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
+    )
+    nights: dict[str, Timetable] = Field(
+        default={"daily": Timetable()}, description="classes of nights and when each starts; tables [nights.NAME]"
+    )
+    administrator: Annotated[str, AfterValidator(_recipient)] = Field(
+        default="", description="who is told when a step of a night fails; empty is nobody"
     )
     mail_domain: str = Field(
         default="",

@@ -61,6 +61,22 @@ class UnknownClaim(PdkError):
     """There is no such claimed log."""
 
 
+class NotALog(PdkError):
+    """This is not a log of test results."""
+
+
+class LogTooLarge(PdkError):
+    """This log is too large to send."""
+
+
+class NotReceived(PdkError):
+    """The server has not received this log."""
+
+
+class NotPermitted(PdkError):
+    """The broker does not permit this."""
+
+
 class UnknownFormat(PdkError):
     """There is no such log format."""
 
@@ -71,6 +87,10 @@ class PathRefused(PdkError):
 
 class UnknownRun(PdkError):
     """There is no such test run."""
+
+
+class UnknownProject(PdkError):
+    """There is no such project in this run."""
 
 
 class UnknownTest(PdkError):

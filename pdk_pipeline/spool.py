@@ -197,6 +197,31 @@ def claimed_file(settings: Settings, claim: str) -> Path | None:
         return None
 
 
+def receive(settings: Settings, name: str, content: bytes) -> Path:
+    """Write a log that came whole from elsewhere into incoming/, safe from a power cut. Returns where it lies.
+
+    A log of that name which is there already is replaced in one step: names of what is received tell their content.
+    """
+    prepare(settings)
+    incoming = settings.spool / "incoming"
+    hidden = incoming / f".{name}.{secrets.token_hex(4)}"
+    try:
+        with hidden.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        hidden.rename(incoming / name)
+    finally:
+        hidden.unlink(missing_ok=True)
+    _sync(incoming)
+    return incoming / name
+
+
+def holds(settings: Settings, name: str) -> bool:
+    """Whether a log of that name waits in incoming/ or is being imported."""
+    return (settings.spool / "incoming" / name).exists() or any((settings.spool / "processing").glob(f"*/{name}"))
+
+
 def put_claimed(settings: Settings, name: str, chunks: Iterable[bytes]) -> str:
     """Write bytes that came from elsewhere (standard input) as a claimed log, safe from a power cut. Returns the claim.
 

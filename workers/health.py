@@ -36,12 +36,15 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _workers()
 
 
-def client(url: str) -> Redis:
+def client(url: str, *, decode: bool = True, timeout_seconds: float = 2, connect_seconds: float = 2) -> Redis:
     """A connection of our own to the broker, for what Celery does not ask of it."""
     from redis import Redis  # noqa: PLC0415
 
     return Redis.from_url(
-        url.replace("redis+socket://", "unix://"), socket_connect_timeout=2, socket_timeout=2, decode_responses=True
+        url.replace("redis+socket://", "unix://"),
+        socket_connect_timeout=connect_seconds,
+        socket_timeout=timeout_seconds,
+        decode_responses=decode,
     )
 
 

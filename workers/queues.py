@@ -12,8 +12,11 @@ WRITER: Final = "writer"
 DEFAULT: Final = "default"
 """Everything that waits for a network or reads a lot."""
 
+INTAKE: Final = "intake"
+"""What test machines may send to; its worker knows one task, whatever a message asks for."""
+
 # A queue that is given no routing key shares that of the default queue, and what is sent to one reaches both.
-QUEUES = tuple(Queue(name, routing_key=name) for name in (WRITER, DEFAULT))  # type: ignore[no-untyped-call]
+QUEUES = tuple(Queue(name, routing_key=name) for name in (WRITER, DEFAULT, INTAKE))  # type: ignore[no-untyped-call]
 
 PRIORITY_STEPS = tuple(range(10))
 

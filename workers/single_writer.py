@@ -18,7 +18,7 @@ from pdk_pipeline.config import settings
 from pdk_pipeline.errors import PdkError
 from workers import broker
 from workers.app import DAY_SECONDS, app
-from workers.queues import DEFAULT, WRITER
+from workers.queues import DEFAULT, INTAKE, WRITER
 
 if TYPE_CHECKING:
     from celery.worker.consumer import Consumer
@@ -42,9 +42,13 @@ def prepare_worker(conf: Any, options: dict[str, Any], **_: object) -> None:
     """Refuse a worker that would do harm; make the one on `writer` the only one."""
     queues = _named_queues(options)
     if not queues:
-        _refuse(f"say which queue this worker is for: -Q {WRITER}, or -Q {DEFAULT}")
+        _refuse(f"say which queue this worker is for: -Q {WRITER}, -Q {DEFAULT} or -Q {INTAKE}")
     if broker.address(settings()) is None:
         _refuse("no broker is configured: set PDK_BROKER_URL, or run `pdk up`")
+    if INTAKE in queues:
+        if len(queues) > 1:
+            _refuse(f"the worker on {INTAKE} has no other queue: test machines may send to it")
+        _know_only_what_is_received()
     if WRITER not in queues:
         return
     if len(queues) > 1 or int(options.get("concurrency") or 1) != 1:
@@ -54,6 +58,14 @@ def prepare_worker(conf: Any, options: dict[str, Any], **_: object) -> None:
     # Held by the pool's process too, so that a new writer waits for one that outlives its killed parent.
     lock = database.writer_lock(settings(), "the writer worker", wait_seconds=float("inf"), on_wait=_say_waiting)
     _for_life.enter_context(lock)
+
+
+def _know_only_what_is_received() -> None:
+    """Whoever may put messages into the queue `intake` can name any task: here there is but one."""
+    app.finalize()
+    for name in list(app.tasks):
+        if name != "receive_log":
+            app.tasks.pop(name)
 
 
 def _refuse(why: str) -> NoReturn:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 from pdk_pipeline.errors import AlreadyUp, BadSetting, BrokerUnavailable
 from workers import broker, redis_server
 from workers.processes import Process, Supervisor
-from workers.queues import DEFAULT, WRITER
+from workers.queues import DEFAULT, INTAKE, WRITER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +65,11 @@ class _Standalone:
         supervisor.listen_to_signals()
         with contextlib.ExitStack() as held:
             server = None if self.settings.broker_url else self._start_broker(held)
-            workers = [self._writer(), self._general_worker()]
+            workers = [
+                self._worker("writer", WRITER, 1),
+                self._worker("general", DEFAULT, self.settings.general_processes),
+                self._worker("intake", INTAKE, 1),
+            ]
             watchers = [self._flower()] if self.flower_port is not None else []
             self._start(workers, timeout=WORKER_SECONDS)
             self._start(watchers, timeout=None)  # it asks the workers what they do, so they come first
@@ -122,12 +126,6 @@ class _Standalone:
             "--without-gossip",
         )
         return Process(name, command, ready_when=" ready.")
-
-    def _writer(self) -> Process:
-        return self._worker("writer", WRITER, 1)
-
-    def _general_worker(self) -> Process:
-        return self._worker("general", DEFAULT, self.settings.general_processes)
 
     def _flower(self) -> Process:
         command = self._celery(
@@ -225,8 +223,7 @@ def _flower_port(settings: Settings) -> int:
         return next(port for port in (*usual, 0) if port == 0 or _is_free(settings.flower_address, port))
     if asked == 0:
         with socket.create_server((settings.flower_address, 0)) as probe:
-            port: int = probe.getsockname()[1]
-            return port
+            return int(probe.getsockname()[1])
     if not _is_free(settings.flower_address, asked):
         raise BadSetting(
             f"flower_port: {settings.flower_address}:{asked} is taken", advice="Without that setting a free one is."

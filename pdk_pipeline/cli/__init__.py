@@ -24,6 +24,7 @@ from pdk_pipeline.cli.quarantine import quarantine
 from pdk_pipeline.cli.results import export, history, show
 from pdk_pipeline.cli.runs import note, run_info, runs, valuable
 from pdk_pipeline.cli.subscriptions import subscribe, subscriptions, unsubscribe
+from pdk_pipeline.cli.submit import submit
 from pdk_pipeline.cli.up import up
 from pdk_pipeline.errors import PdkError
 
@@ -42,6 +43,7 @@ for command in (
     up,
     import_,
     collect,
+    submit,
     check,
     gen_expected,
     check_expected,

@@ -1,0 +1,62 @@
+"""`pdk submit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pdk_pipeline.cli.base import Command, as_json, print_json, quiet, say
+
+
+@click.command(cls=Command)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--again", is_flag=True, help="Have a log imported again that the server has had already.")
+@click.option("--wait", "wait_seconds", default=120.0, show_default=True, help="Seconds to wait for the server.")
+@quiet
+@as_json
+def submit(files: tuple[str, ...], again: bool, wait_seconds: float, quiet: bool, as_json: bool) -> int:
+    """Send logs from a test machine to the server, through the broker.
+
+    \b
+        PDK_BROKER_URL=rediss://submit@server:6379/0 pdk submit banana.daily_2026-11-23
+
+    Each is read for sense first, and sent compressed. When the command returns with 0, the server has all of them on
+    its disk. To send one twice does no harm.
+    """
+    from pdk_pipeline.config import settings
+    from pdk_pipeline.errors import PdkError
+    from workers import submission
+
+    told: list[dict[str, object]] = []
+    is_whole = True
+    for file in files:
+        try:
+            parcel = submission.pack(settings(), Path(file), again=again)
+            if parcel.bad:
+                say(f"{file}: {parcel.bad:,} bad records go into the quarantine there; {parcel.first_problem}")
+            received = submission.submit(settings(), parcel, wait_seconds=wait_seconds, on_note=say)
+        except PdkError as error:
+            say(str(error) if file in str(error) else f"{file}: {error}")
+            told.append({"file": file, "error": str(error)})
+            is_whole = False
+            continue
+        about = {"file": file, "results": parcel.results, "bad": parcel.bad, "bytes_sent": len(parcel.content)}
+        told.append(about | {"received": received})
+        is_whole = is_whole and received is not None
+        if not (quiet or as_json) or received is None:
+            _tell(file, parcel.results, len(parcel.content), received)
+    if as_json:
+        print_json(told)
+    return 0 if is_whole else 1
+
+
+def _tell(file: str, results: int, sent: int, received: dict[str, object] | None) -> None:
+    from pdk_pipeline.cli.tables import size
+
+    if received is None:
+        say(f"{file}: is in the broker, but nobody there has taken it yet; it is kept for three days and taken by then")
+    elif received.get("imported_at"):
+        click.echo(f"{file}: the server has had this log already; --again has it imported again")
+    else:
+        click.echo(f"{file}: received, {results:,} results, {size(sent)} sent")

@@ -1,0 +1,228 @@
+"""Calls of tasks by name: sent through the broker, and waited for with a person in mind who waits too."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from celery import states
+from kombu.exceptions import OperationalError
+
+from pdk_pipeline.errors import BrokerUnavailable, NotPermitted, PdkError, TaskFailed
+from workers import broker, health
+from workers.app import app
+from workers.queues import ON_DEMAND, WRITER
+from workers.single_writer import WRITER_TRANSPORT_OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+# A person waits: a broker that refuses is told of at once, one that is silent within three seconds.
+CLIENT_TRANSPORT_OPTIONS = {
+    "socket_connect_timeout": 1,
+    "socket_timeout": 1,
+    "max_retries": 0,
+    "interval_start": 0,
+    "connect_retries_timeout": 1,
+}
+CLIENT_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "timeout": 1.0}
+
+SHORTEST_PAUSE = 0.004
+LONGEST_PAUSE = 0.1
+"""Seconds between two looks at the results."""
+
+LOOK_AT = 200
+"""So many unfinished tasks are looked at together; they end in the order in which they were sent."""
+
+QUIET_SECONDS = 3
+"""When nothing has happened for so long, it is looked into why."""
+
+REFUSED_SECONDS = 1.5
+"""A broker that refuses may just be starting again: so long it is asked again."""
+
+BROKER_GONE_SECONDS = 60
+"""A broker that went away while we wait is waited for so long."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A task to be done."""
+
+    task: str
+    args: tuple[Any, ...]
+    label: str
+    """What the person knows it by, and Flower shows: a file's name, a run's."""
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    queue: str = WRITER
+
+
+def _connect(url: str) -> None:
+    """Set the app up for a person who waits."""
+    app.conf.update(
+        broker_url=url,
+        result_backend=url,
+        broker_transport_options=app.conf.broker_transport_options | CLIENT_TRANSPORT_OPTIONS,
+        result_backend_transport_options={"retry_policy": CLIENT_RETRY_POLICY},
+        redis_socket_connect_timeout=1,
+        redis_socket_timeout=2,
+        result_backend_always_retry=False,
+    )
+    # Sending subscribes to each task's results; we look at them instead, which a lost connection does not end.
+    app.backend.on_task_call = lambda *_: None
+
+
+def send(url: str, calls: Sequence[Call]) -> None:
+    """Send the calls in order. Raises NotPermitted, or BrokerUnavailable within three seconds."""
+    from redis.exceptions import AuthenticationError, NoPermissionError  # noqa: PLC0415  (loaded with the broker)
+
+    _connect(url)
+    waiting = list(reversed(calls))
+    deadline = time.monotonic() + REFUSED_SECONDS
+    while waiting:
+        try:
+            _send_all(waiting)
+        except NoPermissionError as error:
+            raise NotPermitted(f"{broker.shown(url)}: {error}") from None
+        except OperationalError as error:
+            if isinstance(error.__cause__, AuthenticationError):
+                raise NotPermitted(f"{broker.shown(url)}: {error}") from None
+            if time.monotonic() >= deadline:
+                raise _unavailable(url, error) from None
+            time.sleep(LONGEST_PAUSE)
+
+
+def _send_all(waiting: list[Call]) -> None:
+    with app.producer_or_acquire() as producer:
+        while waiting:
+            call = waiting[-1]
+            app.send_task(
+                call.task,
+                call.args,
+                task_id=call.id,
+                queue=call.queue,
+                priority=ON_DEMAND,
+                argsrepr=f"({call.label!r})",
+                kwargsrepr="{}",
+                producer=producer,
+                retry=False,
+            )
+            waiting.pop()
+
+
+def _unavailable(url: str, error: Exception) -> BrokerUnavailable:
+    return BrokerUnavailable(
+        f"{broker.shown(url)}: {error}",
+        advice="Is it running, and PDK_BROKER_URL right? `pdk doctor` looks; --local does the work without it.",
+    )
+
+
+class Waiting:
+    """Waits for tasks that were sent."""
+
+    def __init__(
+        self,
+        url: str,
+        calls: Sequence[Call],
+        on_progress: Callable[[int, int, int], None],
+        on_note: Callable[[str], None],
+        wait_seconds: float = float("inf"),
+    ) -> None:
+        self.url = url
+        self.calls = calls
+        self.on_progress = on_progress
+        self.on_note = on_note
+        self.give_up_at = time.monotonic() + wait_seconds
+        self.pending = dict(enumerate(calls))
+        self.last_seen: dict[int, Any] = {}
+        self.moved_at = time.monotonic()
+        self.answered_at = time.monotonic()
+        self.noted: set[str] = set()
+
+    def outcomes(self) -> Iterator[tuple[int, dict[str, Any] | PdkError]]:
+        """What came of each, as they finish. Ends early, without the rest, when `wait_seconds` are over."""
+        pause = SHORTEST_PAUSE
+        while self.pending and time.monotonic() < self.give_up_at:
+            finished = False
+            for index, meta in self._look():
+                if meta["status"] in states.READY_STATES:
+                    del self.pending[index]
+                    finished = True
+                    yield index, _outcome(self.calls[index], meta)
+                elif meta["status"] == "PROGRESS":
+                    self.on_progress(index, meta["result"]["done"], meta["result"]["total"])
+                elif meta["status"] == states.RETRY:
+                    self._note(f"{self.calls[index].label}: {meta['result']}; it is tried again")
+            if not finished:
+                if time.monotonic() - self.moved_at > QUIET_SECONDS:
+                    self._look_into_it()
+                time.sleep(pause)
+            pause = SHORTEST_PAUSE if finished else min(pause * 1.5, LONGEST_PAUSE)
+
+    def _look(self) -> list[tuple[int, dict[str, Any]]]:
+        """The tasks whose state has changed since the last look."""
+        from redis.exceptions import RedisError  # noqa: PLC0415  (loaded with the result backend, not before)
+
+        backend = app.backend
+        window = list(self.pending)[:LOOK_AT]
+        keys = [backend.get_key_for_task(self.calls[index].id) for index in window]
+        try:
+            payloads = backend.mget(keys)
+        except (RedisError, OperationalError) as error:
+            if time.monotonic() - self.answered_at > BROKER_GONE_SECONDS:
+                raise _unavailable(self.url, error) from None
+            self._note("the broker has gone away; waiting for it to come back")
+            return []
+        self.answered_at = time.monotonic()
+        changed = []
+        for index, payload in zip(window, payloads, strict=True):
+            if payload is not None and payload != self.last_seen.get(index):
+                self.last_seen[index] = payload
+                self.moved_at = self.answered_at
+                changed.append((index, backend.meta_from_decoded(backend.decode_result(payload))))
+        return changed
+
+    def _note(self, text: str) -> None:
+        if text not in self.noted:
+            self.noted.add(text)
+            self.on_note(text)
+
+    def _look_into_it(self) -> None:
+        """Nothing has moved for a while: say so if nobody works, and send again what was lost on the way."""
+        self.moved_at = time.monotonic()
+        from redis.exceptions import RedisError  # noqa: PLC0415
+
+        # A test machine's user may not ask who works.
+        with contextlib.suppress(OperationalError, OSError, RedisError):
+            begun = [index for index in self.pending if index in self.last_seen]
+            if begun:
+                return
+            queue = self.calls[next(iter(self.pending))].queue
+            if queue not in health.consumed_queues():
+                self._note(f"no worker takes from the queue `{queue}` yet; Ctrl-C stops the waiting, not the work")
+            elif queue == WRITER and not _messages_there():
+                # Taking a message out and noting it as taken are two steps, and a writer was killed between them.
+                send(self.url, list(self.pending.values())[:LOOK_AT])
+
+
+def _messages_there() -> int:
+    """How many tasks wait in the writer's queue, or are in its hands."""
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        waiting = channel.queue_declare(WRITER).message_count
+        in_hand = channel.client.hlen(WRITER_TRANSPORT_OPTIONS["unacked_key"])
+    return int(waiting) + int(in_hand)
+
+
+def _outcome(call: Call, meta: dict[str, Any]) -> dict[str, Any] | PdkError:
+    result = meta["result"]
+    if meta["status"] == states.SUCCESS:
+        outcome: dict[str, Any] = result
+        return outcome
+    if isinstance(result, PdkError):
+        return result
+    if isinstance(result, BaseException):
+        return TaskFailed(f"{call.label}: {type(result).__name__}: {result}", advice="The worker's log tells more.")
+    return TaskFailed(f"{call.label}: {meta['status']}")
