@@ -162,9 +162,9 @@ def scripts() -> list[tuple[int, str]]:
     return sorted((int(file.name.partition("_")[0]), file.read_text()) for file in files)
 
 
-def test_migrations_are_numbered_without_a_gap():
+def test_every_migration_has_a_number_of_its_own():
     numbers = [number for number, _ in scripts()]
-    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(set(numbers)) == len(numbers)
     assert database.newest_version() == numbers[-1]
 
 
@@ -237,7 +237,7 @@ def test_many_that_make_the_database_at_once_make_it_once(tmp_path):
         for number in range(15):
             start = threading.Barrier(5)
             steps = pool.map(make, [tmp_path / f"{number}.db"] * 5, [start] * 5)
-            assert sum(steps) == database.newest_version()
+            assert sum(steps) == len(scripts())
 
 
 # Transactions ---------------------------------------------------------------------------------------------------
