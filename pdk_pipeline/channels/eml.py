@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NAME = "eml"
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9@_+-][^A-Za-z0-9@_+.-]*")
+_UNSAFE = re.compile(r"[^A-Za-z0-9@_+.-]+")
 
 
 def serves(_settings: Settings, recipient: str) -> bool:
@@ -47,6 +47,5 @@ def send(settings: Settings, message: Message, *, seconds: float) -> str:  # noq
 
 def _name(message: Message) -> str:
     """To whom, about what, and what makes it the only one; nothing that leaves the directory, nothing hidden."""
-    subject = _UNSAFE.sub("_", message.subject)[:80].strip("_")
-    mark = hashlib.sha256(message.message_id.encode()).hexdigest()[:12]
-    return f"{_UNSAFE.sub('_', message.recipient)[:80]}-{subject}-{mark}.eml"
+    parts = (_UNSAFE.sub("_", part)[:80].strip("._-") for part in (message.recipient, message.subject))
+    return "-".join((*parts, hashlib.sha256(message.message_id.encode()).hexdigest()[:12])) + ".eml"

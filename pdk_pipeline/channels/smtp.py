@@ -160,8 +160,10 @@ def _why(error: Exception) -> str:
         return _told(error.smtp_code, error.smtp_error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError) or str(error).endswith("timed out"):  # smtplib has made it its own
         return "no answer in time"
+    if isinstance(error, smtplib.SMTPServerDisconnected):
+        return "the connection was lost"
     return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__
 
 
