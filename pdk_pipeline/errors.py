@@ -101,6 +101,14 @@ class UnknownClass(PdkError):
     """There is no such class of expected tests."""
 
 
+class UnknownNightClass(PdkError):
+    """There is no such class of nights."""
+
+
+class NightUnfinished(PdkError):
+    """Part of the night could not be done."""
+
+
 class BadAddress(PdkError):
     """This cannot be an address."""
 

@@ -173,6 +173,20 @@ def _left_behind(settings: Settings) -> Iterator[tuple[str, str]]:
                 yield place.name, _shown(log.name)
 
 
+def claims(settings: Settings) -> list[tuple[str, str]]:
+    """Every claim that is not finished with, and the name of its log."""
+    processing = settings.spool / "processing"
+    if not processing.is_dir():
+        return []
+    found = []
+    for place in sorted(processing.iterdir()):
+        with contextlib.suppress(OSError):
+            log = None if place.name.startswith(".") else next(place.iterdir(), None)
+            if log:
+                found.append((place.name, _shown(log.name)))
+    return found
+
+
 def _tidy(settings: Settings) -> None:
     """Remove what killed processes left half made: no log that was taken in is among it."""
     for name in ("processing", "quarantine"):

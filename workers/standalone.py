@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from pdk_pipeline.errors import AlreadyUp, BadSetting, BrokerUnavailable
 from workers import broker, redis_server
@@ -223,7 +223,7 @@ def _flower_port(settings: Settings) -> int:
         return next(port for port in (*usual, 0) if port == 0 or _is_free(settings.flower_address, port))
     if asked == 0:
         with socket.create_server((settings.flower_address, 0)) as probe:
-            return int(probe.getsockname()[1])
+            return cast("int", probe.getsockname()[1])
     if not _is_free(settings.flower_address, asked):
         raise BadSetting(
             f"flower_port: {settings.flower_address}:{asked} is taken", advice="Without that setting a free one is."

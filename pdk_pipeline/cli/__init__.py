@@ -20,11 +20,13 @@ from pdk_pipeline.cli.database import initdb
 from pdk_pipeline.cli.doctor import doctor
 from pdk_pipeline.cli.expected import check_expected, expected, gen_expected
 from pdk_pipeline.cli.imports import import_
+from pdk_pipeline.cli.nightly import nightly, nights
 from pdk_pipeline.cli.quarantine import quarantine
+from pdk_pipeline.cli.report import report
 from pdk_pipeline.cli.results import export, history, show
 from pdk_pipeline.cli.runs import note, run_info, runs, valuable
-from pdk_pipeline.cli.subscriptions import subscribe, subscriptions, unsubscribe
 from pdk_pipeline.cli.submit import submit
+from pdk_pipeline.cli.subscriptions import subscribe, subscriptions, unsubscribe
 from pdk_pipeline.cli.up import up
 from pdk_pipeline.errors import PdkError
 
@@ -42,6 +44,8 @@ def pdk(verbose: bool) -> None:  # `main` looks at it
 for command in (
     up,
     import_,
+    nightly,
+    nights,
     collect,
     submit,
     check,
@@ -54,6 +58,7 @@ for command in (
     subscribe,
     unsubscribe,
     subscriptions,
+    report,
     runs,
     run_info,
     valuable,

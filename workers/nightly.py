@@ -1,0 +1,84 @@
+"""The night as Celery tasks: who starts it, who does its next step, and the tick that heals what was lost.
+
+The steps are driven from the ledger in the database, each handing over to the next, rather than from one long chain:
+on a queue with one worker a chain gains nothing, and what is in the ledger survives whatever becomes of the broker.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pdk_pipeline import database, nightly, nights
+from pdk_pipeline.config import settings
+from pdk_pipeline.errors import NoDatabase
+from workers.app import Reporting, app
+from workers.queues import ROUTINE
+from workers.tasks import WRITES, import_claimed
+
+
+@app.task(**WRITES, name="nightly", bind=True)
+def start_night(
+    self: Reporting, class_name: str, run_name: str | None = None, reason: str = "on demand", again: bool = False
+) -> dict[str, Any]:
+    """Start the night of a class, or join it, and have its next step done."""
+    night, is_new = nightly.start(settings(), class_name, run_name, reason=reason, again=again, now=time.time())
+    if self.request.called_directly:
+        nightly.run_here(settings(), night.id, progress=self.progress)
+    else:
+        advance(night.id)
+    return {"night": night.id, "class": night.class_name, "run": night.run_name, "is_new": is_new}
+
+
+def advance(night_id: int) -> bool:
+    """Hand out the next step that is due, if there is one."""
+    step = nightly.next_step(settings(), night_id, time.time())
+    if step is None:
+        return False
+    _send(night_id, step.id, step.token or "", step.name)
+    return True
+
+
+def _send(night_id: int, step_id: int, token: str, name: str, *, pause: float = 0) -> None:
+    night_step.apply_async(
+        (night_id, step_id, token), countdown=pause or None, argsrepr=f"({name!r}, night {night_id})", priority=ROUTINE
+    )
+
+
+@app.task(**WRITES, name="night_step")
+def night_step(night_id: int, step_id: int, token: str) -> dict[str, Any]:
+    """Do one step of a night, or go on with it, and hand over to the next."""
+    again = nightly.perform(settings(), night_id, step_id, token, time.time())
+    with database.reading(settings()) as db:
+        night = nights.by_id(db, night_id)
+        step = next(step for step in nights.steps(db, night) if step.id == step_id)
+    told = {"run": night.run_name, "step": step.name, "state": step.state, "error": step.error}
+    if again is None:
+        advance(night_id)
+        return told | (step.outcome or {})
+    for claim, name in again.logs:
+        import_claimed.apply_async((claim,), argsrepr=f"({name!r})", priority=ROUTINE)
+    if step.token:
+        # Behind the imports in the same queue: they are done when it comes.
+        _send(night_id, step_id, token, step.name, pause=again.pause)
+    return told | {"logs": len(again.logs)}
+
+
+@app.task(**WRITES, name="tick")
+def tick() -> dict[str, Any]:
+    """Start the nights whose time has come, and go on with those whose messages were lost."""
+    now = time.time()
+    started = []
+    for class_name, run_name, reason in nightly.due(settings(), now):
+        start_night.apply_async((class_name, run_name, reason), argsrepr=f"({class_name!r}, {run_name!r})")
+        started.append(run_name)
+    return {"started": started, "advanced": [run for run in _under_way() if run]}
+
+
+def _under_way() -> list[str]:
+    try:
+        with database.reading(settings()) as db:
+            nights_under_way = nights.under_way(db)
+    except NoDatabase:
+        return []
+    return [night.run_name for night in nights_under_way if advance(night.id)]
