@@ -12,7 +12,7 @@ import pytest
 
 from pdk_pipeline import cli, config
 from pdk_pipeline.config import Settings
-from workers import tasks
+from workers.app import app
 
 
 class Seen(NamedTuple):
@@ -38,7 +38,8 @@ class Terminal:
         with warnings.catch_warnings():
             # Celery would rather have routes than the attribute that says a task's queue.
             warnings.filterwarnings("ignore", r"\s*The 'queue' task attribute is deprecated", DeprecationWarning)
-            tasks.app.finalize()
+            app.loader.import_default_modules()
+            app.finalize()
 
     def __call__(self, *arguments: object, given: str | bytes = b"") -> Seen:
         """`given`: what stands on standard input."""

@@ -85,6 +85,11 @@ def test_every_directory_adds_its_contacts_to_those_above(tree):
     assert cover.of("film", "clockwork/test_milk") == {"stanley", "anthony"}
 
 
+def test_the_same_tree_gives_the_same_lines_in_the_same_order(tree):
+    film = tree(dict.fromkeys("hcdgeafb", "stanley"))
+    assert found_in(film) == [(directory, "stanley") for directory in "abcdefgh"]
+
+
 def test_comments_blank_lines_and_windows_line_ends_are_no_contacts(tree):
     film = tree({"": "# leads\n\n  stanley  # since 1968\r\nkeir@example.org\r\n#nobody\n\n"})
     assert found_in(film) == [("", "stanley"), ("", "keir@example.org")]
@@ -244,6 +249,7 @@ calib,flat,hal dave
 calib,flat,hal@example.org\x0bBcc: all@example.org
 calib,"flat,hal
 calib,flat,hal,dave
+calib,"fl"at,hal
 """
 
 
@@ -252,11 +258,19 @@ def test_every_bad_line_is_named_and_then_nothing_is_changed(home, pdk):
     seen = pdk("import_contact", given=BAD)
     assert seen.status == 1
     assert [line.split(":")[1].strip() for line in seen.err.splitlines()[:-1]] == [
-        "line 2", "line 3", "line 4", "line 5", "line 6", "line 7",
+        "line 2", "line 3", "line 4", "line 5", "line 6", "line 7", "line 8",
     ]  # fmt: skip
-    assert seen.err.splitlines()[-1] == "pdk: 6 bad lines, nothing is changed"
+    assert seen.err.splitlines()[-1] == "pdk: 7 bad lines, nothing is changed"
     assert rules(home) == {("calib", "", "hal")}
-    assert [line["line"] for line in pdk("import_contact", "--json", given=BAD).data["bad_lines"]] == [2, 3, 4, 5, 6, 7]
+    assert [line["line"] for line in pdk("import_contact", "--json", given=BAD).data["bad_lines"]] == [
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+        8,
+    ]
 
 
 def test_a_task_is_as_strict_as_the_command(home):

@@ -225,6 +225,13 @@ def test_a_check_needs_as_many_statements_for_a_thousand_tests_as_for_one(home, 
     assert statements(1) == statements(1000)
 
 
+def test_what_a_log_calls_missing_counts_when_it_is_expected_and_not_otherwise(home, report):
+    report("a", "b")
+    report("a", "unheard-of", run=TUESDAY, status="M")
+    learn(home)
+    assert check(home) == (2, 2, 1)
+
+
 def test_a_run_that_does_not_exist_is_an_error_that_names_a_near_one(home, report):
     report("a")
     learn(home)
@@ -312,12 +319,13 @@ def test_missing_is_what_was_expected_less_what_came(tmp_path_factory, known, fo
 def test_the_classes_are_listed_with_how_many_tests_and_hosts_and_since_when(home, report):
     report("a", "b", host="banana")
     report("a", host="apple")
+    report("a", host="apple", context="py312")
     report("c", run=TUESDAY)
     learn(home, at=1000)
     learn(home, TUESDAY, at=2000)
     learn(home, TUESDAY, "weekly", at=3000)
     with database.reading(home) as db:
-        assert expected.classes(db) == [("daily", 4, 2, 1000.0, 2000.0), ("weekly", 1, 1, 3000.0, 3000.0)]
+        assert expected.classes(db) == [("daily", 5, 2, 1000.0, 2000.0), ("weekly", 1, 1, 3000.0, 3000.0)]
 
 
 @pytest.mark.parametrize(

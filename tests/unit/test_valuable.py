@@ -34,7 +34,7 @@ def test_making_a_run_valuable_twice_is_the_same_as_once(home, pdk):
 
 
 def test_a_note_takes_the_place_of_the_one_before_and_an_empty_one_takes_it_away(home, pdk):
-    assert pdk("note", NIGHT, "the", "file server was down").out == f"{NIGHT}: the file server was down\n"
+    assert pdk("note", NIGHT, " the", "file server was down ").out == f"{NIGHT}: the file server was down\n"
     assert "the file server was down" in pdk("runs").out
     pdk("note", NIGHT, 'it\'s "<b>"; DROP TABLE run')
     assert rows(home, "SELECT note FROM run") == [('it\'s "<b>"; DROP TABLE run',), ("",)]
