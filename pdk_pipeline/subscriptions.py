@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from pdk_pipeline import addresses
+from pdk_pipeline.channels import shown
+from pdk_pipeline.errors import BadAddress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,12 +63,23 @@ def subscribe(db: Connection, wish: Subscription) -> bool:
 
 
 def unsubscribe(db: Connection, address: str, mail_domain: str, project: str | None = None) -> int:
-    """End the subscription of an address to a project, or all that it has. Returns how many there were."""
+    """End the subscription of an address to a project, or all that it has. Returns how many there were.
+
+    A service's URL may be given as `shown` shows it.
+    """
+    try:
+        meant = addresses.clean(address, mail_domain, may_be_url=True)
+    except BadAddress:
+        meant = address
+    held = [text for (text,) in db.execute("SELECT DISTINCT address FROM subscription")]
     # One that was taken before `mail_domain` was set stands there without it.
-    spellings = (address, address.removesuffix(f"@{mail_domain.lower()}"))
+    spellings = [text for text in held if meant in {addresses.clean(text, mail_domain, may_be_url=True), shown(text)}]
     return db.execute(
-        "DELETE FROM subscription WHERE address IN (?, ?) AND (? IS NULL OR project = ?)",
-        (*spellings, project, project),
+        """
+        DELETE FROM subscription
+        WHERE address IN (SELECT value FROM json_each(?)) AND (? IS NULL OR project = ?)
+        """,
+        (json.dumps(spellings), project, project),
     ).rowcount
 
 
@@ -73,7 +87,7 @@ def every(db: Connection, mail_domain: str) -> list[Subscription]:
     """All subscriptions, by address and project. `mail_domain` completes the addresses that have no @."""
     rows = db.execute("SELECT address, project, kind, most_lines FROM subscription ORDER BY address, project")
     return [
-        Subscription(addresses.clean(address, mail_domain), project, Kind(kind), most)
+        Subscription(addresses.clean(address, mail_domain, may_be_url=True), project, Kind(kind), most)
         for address, project, kind, most in rows
     ]
 

@@ -30,7 +30,10 @@ def is_url(recipient: str) -> bool:
 
 
 def shown(recipient: str) -> str:
-    """A recipient as it may be shown and logged: of a URL only the scheme and a mark, since the rest holds tokens."""
-    if not is_url(recipient):
+    """A recipient as it may be shown and logged: of a URL only the scheme and a mark, since the rest holds tokens.
+
+    What is shown so already stays as it is.
+    """
+    if not is_url(recipient) or "…" in recipient:
         return recipient
     return f"{recipient.partition('://')[0]}://…{hashlib.sha256(recipient.encode()).hexdigest()[:6]}"

@@ -10,18 +10,8 @@ from pdk_pipeline.cli.waiting import outcome
 KINDS = ("none", "summary", "full", "full-always", "changes")
 
 
-def _address(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
-    from pdk_pipeline import addresses
-    from pdk_pipeline.config import settings
-
-    return addresses.clean(text, settings().mail_domain)
-
-
-address_argument = click.argument("address", callback=_address)
-
-
 @click.command(cls=Command)
-@address_argument
+@click.argument("address")
 @click.option("-p", "--project", default="", metavar="NAME", help="Of this project; otherwise of all.")
 @click.option("--kind", type=click.Choice(KINDS), default="full", show_default=True, help="Which report.")
 @click.option("--most-lines", type=click.IntRange(min=1), help="List at most so many tests; otherwise all.")
@@ -33,6 +23,7 @@ def subscribe(address: str, project: str, kind: str, most_lines: int | None, loc
     \b
         pdk subscribe hal@example.org --project calib
         pdk subscribe stanley@example.org --kind summary
+        pdk subscribe slack://TOKEN/… --kind changes
 
     \b
     none         nothing, not even as a contact of failing tests
@@ -44,21 +35,25 @@ def subscribe(address: str, project: str, kind: str, most_lines: int | None, loc
     It takes the place of what the address had for the project. What it has for one project counts before what it has
     for all.
     """
+    from pdk_pipeline import addresses, channels
     from pdk_pipeline.cli.tables import counted
+    from pdk_pipeline.config import settings
     from workers.dispatch import Call
 
-    taken = outcome(Call("subscribe", (address, project.strip(), kind, most_lines), address), local=local)
+    address = addresses.clean(address, settings().mail_domain, may_be_url=True)
+    who = channels.shown(address)
+    taken = outcome(Call("subscribe", (address, project.strip(), kind, most_lines), who), local=local)
     if not taken["is_known_project"]:
         say(f"there are no tests of a project {project} so far")
     if as_json:
         print_json(taken)
         return
     lines = f", at most {counted(most_lines, 'test')} listed" if most_lines else ""
-    click.echo(f"{address}: {kind} of {shown(project.strip()) or 'every project'}{lines}")
+    click.echo(f"{who}: {kind} of {shown(project.strip()) or 'every project'}{lines}")
 
 
 @click.command(cls=Command)
-@address_argument
+@click.argument("address")
 @click.option("-p", "--project", metavar="NAME", help="Of this project; otherwise whatever the address has.")
 @local
 @as_json
@@ -68,18 +63,21 @@ def unsubscribe(address: str, project: str | None, local: bool, as_json: bool) -
     \b
         pdk unsubscribe hal@example.org
 
-    Contacts are told about their tests all the same; `pdk subscribe ADDRESS --kind none` ends that too.
+    Contacts are told about their tests all the same; `pdk subscribe ADDRESS --kind none` ends that too. Of a service's
+    URL the short form that `pdk subscriptions` shows is enough.
     """
+    from pdk_pipeline.channels import shown as masked
     from pdk_pipeline.cli.tables import counted
     from workers.dispatch import Call
 
-    ended = outcome(Call("unsubscribe", (address, project), address), local=local)
+    ended = outcome(Call("unsubscribe", (address, project), masked(address)), local=local)
+    who = shown(ended["address"])
     if as_json:
         print_json(ended)
     elif ended["removed"]:
-        click.echo(f"{address}: {counted(ended['removed'], 'subscription')} ended")
+        click.echo(f"{who}: {counted(ended['removed'], 'subscription')} ended")
     else:
-        say(f"{address} has no such subscription")
+        say(f"{who} has no such subscription")
     return 0 if ended["removed"] else 1
 
 
@@ -88,12 +86,13 @@ def unsubscribe(address: str, project: str | None, local: bool, as_json: bool) -
 def subscriptions(as_json: bool) -> None:
     """List who is sent which report of which project."""
     from pdk_pipeline import subscriptions as domain
+    from pdk_pipeline.channels import shown as masked
     from pdk_pipeline.cli.tables import print_table
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
 
     with reading(settings()) as db:
-        found = domain.every(db, settings().mail_domain)
+        found = [one._replace(address=masked(one.address)) for one in domain.every(db, settings().mail_domain)]
     if as_json:
         print_json([one._asdict() for one in found])
     elif found:

@@ -111,7 +111,8 @@ def test_a_project_that_nobody_has_tests_of_may_be_a_misspelling_and_is_told(pdk
 
 
 @pytest.mark.parametrize(
-    "address", ["two words", "a@b\nBcc: all@example.org", "a@b@c", "", "x" * 255, "<a@b>", "a@b,c@d", "a@b\0"]
+    "address",
+    ["two words", "a@b\nBcc: all@example.org", "a@b@c", "", "x" * 255, "<a@b>", "a@b,c@d", "a@b\0", "slack://a b"],
 )
 def test_what_could_be_more_than_an_address_is_refused(home, pdk, address):
     pdk("initdb")
@@ -120,6 +121,19 @@ def test_what_could_be_more_than_an_address_is_refused(home, pdk, address):
     assert seen.err.startswith("pdk: This cannot be an address:")
     assert seen.err.count("\n") == 1
     assert rows(home, "SELECT * FROM subscription") == []
+
+
+def test_a_services_url_subscribes_and_is_never_shown(home, pdk):
+    url = "slack://TokenA/TokenB/TokenC/#nightly"
+    seen = pdk("subscribe", url, "--json")
+    assert rows(home, "SELECT address FROM subscription") == [(url,)]
+    listed = pdk("subscriptions", "--json")
+    mark = listed.data[0]["address"]
+    assert mark == seen.data["address"]
+    assert mark.startswith("slack://…")
+    assert "Token" not in seen.out + listed.out + pdk("subscriptions").out + pdk("unsubscribe", url + "x").err
+    assert pdk("unsubscribe", mark).out == f"{mark}: 1 subscription ended\n"
+    assert rows(home, "SELECT address FROM subscription") == []
 
 
 @pytest.mark.parametrize("options", [("--kind", "weekly"), ("--most-lines", "0"), ("--most-lines", "many")])
