@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 1800.0
 """Logs that could not be imported after so long (the disk is full) hold up the night no longer."""
 
+AGAIN_SECONDS = 15.0
+"""Between two looks at logs that ought to have been imported."""
+
 LATE_SETTLE_SECONDS = 300.0
 """What comes after the night has ended is told of once nothing more has come for so long."""
 
@@ -78,11 +81,12 @@ def import_logs(work: Work) -> StepResult:
     waiting = nights.unfinished_logs(work.db, work.night)
     if not waiting:
         return nights.logs_in_words(work.db, work.night)
-    waited = work.now - (work.step.started_at or work.now)
+    waited = work.now - (work.step.taken_at or work.now)
     if waited >= work.patience:
         names = ", ".join(name for _, name in waiting[:5])
         raise NightUnfinished(f"{len(waiting)} logs could not be imported: {names}", advice="`pdk doctor` looks why.")
-    return Again(waiting, pause=0.0 if work.step.attempts == 1 and not waited else 15.0)
+    # At first they are as good as done when this step comes again, behind them in the queue; later something is amiss.
+    return Again(waiting, pause=AGAIN_SECONDS if work.step.outcome else 0.0)
 
 
 def gen_expected(work: Work) -> StepResult:
@@ -228,6 +232,7 @@ def _done(work: Work, token: str, do: Callable[[Work], StepResult]) -> Again | N
         return None
     result = do(work)
     if isinstance(result, Again):
+        nights.note(work.db, work.step, {"waiting_for": len(result.logs)})
         return result
     if isinstance(result, LeftOut):
         nights.finish(work.db, work.step, "left out", work.now, error=result.why)

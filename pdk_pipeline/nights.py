@@ -52,6 +52,8 @@ class Step(NamedTuple):
     token: str | None
     due_at: float | None
     started_at: float | None
+    taken_at: float | None
+    """When the one that works on it began."""
     ended_at: float | None
     outcome: dict[str, Any] | None
     error: str | None
@@ -63,7 +65,7 @@ class Step(NamedTuple):
 
 
 _NIGHT = "SELECT id, class, run_name, reason, started_at, ended_at, told_until FROM night"
-_STEP = "SELECT id, name, state, attempts, token, due_at, started_at, ended_at, outcome, error FROM step"
+_STEP = "SELECT id, name, state, attempts, token, due_at, started_at, taken_at, ended_at, outcome, error FROM step"
 
 # Nights ------------------------------------------------------------------------------------------------------
 
@@ -147,7 +149,7 @@ def reopen(db: Connection, night: Night, *, reason: str) -> None:
     db.execute(
         """
         UPDATE step SET state = 'waiting', attempts = 0, token = NULL, lease_until = NULL, due_at = NULL,
-            started_at = NULL, ended_at = NULL, outcome = NULL, error = NULL
+            started_at = NULL, taken_at = NULL, ended_at = NULL, outcome = NULL, error = NULL
         WHERE night_id = ?
         """,
         (night.id,),
@@ -171,7 +173,7 @@ def steps(db: Connection, night: Night) -> list[Step]:
 
 def _step(row: Any) -> Step:
     step = Step(*row)
-    return step._replace(outcome=json.loads(row[8]) if row[8] else None)
+    return step._replace(outcome=json.loads(row[9])) if row[9] else step
 
 
 def take(db: Connection, night: Night, now: float) -> Step | None:
@@ -189,10 +191,10 @@ def take(db: Connection, night: Night, now: float) -> Step | None:
     db.execute(
         """
         UPDATE step SET state = 'running', attempts = attempts + 1, token = ?, lease_until = ?,
-            started_at = coalesce(started_at, ?)
+            started_at = coalesce(started_at, ?), taken_at = ?
         WHERE id = ?
         """,
-        (token, now + LEASE_SECONDS, now, step.id),
+        (token, now + LEASE_SECONDS, now, now, step.id),
     )
     return step._replace(state="running", attempts=step.attempts + 1, token=token)
 
@@ -204,6 +206,11 @@ def renew(db: Connection, step_id: int, token: str, now: float) -> bool:
         (now + LEASE_SECONDS, step_id, token),
     )
     return changed.rowcount == 1
+
+
+def note(db: Connection, step: Step, outcome: dict[str, Any]) -> None:
+    """What a step that goes on has done so far."""
+    db.execute("UPDATE step SET outcome = ? WHERE id = ?", (json.dumps(outcome), step.id))
 
 
 def finish(

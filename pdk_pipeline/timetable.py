@@ -30,10 +30,10 @@ class Due(NamedTuple):
 
 def _fillable(pattern: str) -> str:
     try:
-        filled = pattern.format_map({"class": "c", "date": "d", "yesterday": "y"})
+        one, other = (pattern.format_map({"class": "c", "date": day, "yesterday": day}) for day in "12")
     except (KeyError, ValueError, IndexError):
         raise ValueError("it may hold {class}, {date} and {yesterday}") from None
-    if filled == pattern:
+    if one == other:
         raise ValueError("it needs {date} or {yesterday}, or every night would be the same run")
     return pattern
 

@@ -80,7 +80,7 @@ def _configuration() -> dict[str, Any]:
         "result_backend": url,
         "result_expires": DAY_SECONDS,
         "timezone": current.timezone or _machine_zone(),
-        "beat_schedule": beat_schedule.SCHEDULE,
+        "beat_schedule": beat_schedule.schedule(current),
         "worker_log_format": "%(asctime)s %(levelname)s %(message)s",
         "worker_task_log_format": "%(asctime)s %(levelname)s %(task_name)s %(task_id)s %(message)s",
     }

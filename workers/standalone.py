@@ -1,4 +1,4 @@
-"""`pdk up`: everything on one machine, supervised: an embedded broker, the writer, a general worker, Flower."""
+"""`pdk up`: everything on one machine, supervised: an embedded broker, the workers, beat, Flower."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class _Standalone:
                 self._worker("general", DEFAULT, self.settings.general_processes),
                 self._worker("intake", INTAKE, 1),
             ]
-            watchers = [self._flower()] if self.flower_port is not None else []
+            watchers = [self._beat(), *([self._flower()] if self.flower_port is not None else [])]
             self._start(workers, timeout=WORKER_SECONDS)
             self._start(watchers, timeout=None)  # it asks the workers what they do, so they come first
             self._tell()
@@ -126,6 +126,16 @@ class _Standalone:
             "--without-gossip",
         )
         return Process(name, command, ready_when=" ready.")
+
+    def _beat(self) -> Process:
+        # On the disk it remembers what ran when, so that what was missed is made up for; a pid file could only be stale.
+        command = self._celery(
+            "beat",
+            f"--schedule={self.settings.run_directory / 'beat-schedule'}",
+            "--pidfile=",
+            f"--loglevel={self.settings.log_level}",
+        )
+        return Process("beat", command, ready_when="beat: Starting")
 
     def _flower(self) -> Process:
         command = self._celery(
@@ -202,7 +212,7 @@ def _answers(path: object) -> bool:
         try:
             connection.connect(str(path))
             connection.sendall(b"PING\r\n")
-            return bytes(connection.recv(16)).startswith(b"+PONG")
+            return bool(connection.recv(16).startswith(b"+PONG"))
         except OSError:
             time.sleep(0.02)
             return False
@@ -220,7 +230,7 @@ def _flower_port(settings: Settings) -> int:
     asked = settings.flower_port
     if asked is None:
         usual = range(USUAL_FLOWER_PORT, USUAL_FLOWER_PORT + 100)
-        return next(port for port in (*usual, 0) if port == 0 or _is_free(settings.flower_address, port))
+        return next((port for port in usual if _is_free(settings.flower_address, port)), 0)
     if asked == 0:
         with socket.create_server((settings.flower_address, 0)) as probe:
             return cast("int", probe.getsockname()[1])

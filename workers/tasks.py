@@ -11,13 +11,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pdk_pipeline import addresses, contacts, database, expected, intake, quarantine, runs, spool, subscriptions
+from pdk_pipeline import (
+    addresses,
+    channels,
+    contacts,
+    database,
+    expected,
+    intake,
+    outbox,
+    quarantine,
+    runs,
+    spool,
+    subscriptions,
+)
+from pdk_pipeline import notify as telling
 from pdk_pipeline.config import settings
 from pdk_pipeline.errors import PassingFault, PathRefused
 from pdk_pipeline.selection import Selection
 from workers import broker
 from workers.app import Reporting, app
-from workers.queues import WRITER
+from workers.queues import DEFAULT, WRITER
 from workers.single_writer import RestoreUnacknowledged  # noqa: F401  (it adds itself to the app)
 
 # What may work later is tried again with growing pauses; bad input is an outcome, and anything else is a bug.
@@ -146,18 +159,19 @@ def import_contact(text: str) -> dict[str, Any]:
 @app.task(**WRITES, name="subscribe")
 def subscribe(address: str, project: str, kind: str, most_lines: int | None) -> dict[str, Any]:
     """Take a subscription, in place of the one that the address had for the project."""
-    cleaned = addresses.clean(address, settings().mail_domain)
+    cleaned = addresses.clean(address, settings().mail_domain, may_be_url=True)
     wish = subscriptions.Subscription(cleaned, project, subscriptions.Kind(kind), most_lines)
     with database.writing(settings()) as db:
-        return wish._asdict() | {"is_known_project": subscriptions.subscribe(db, wish)}
+        is_known = subscriptions.subscribe(db, wish)
+    return wish._asdict() | {"address": channels.shown(cleaned), "is_known_project": is_known}
 
 
 @app.task(**WRITES, name="unsubscribe")
 def unsubscribe(address: str, project: str | None) -> dict[str, Any]:
     """End the subscription of an address to a project, or all it has."""
-    cleaned = addresses.clean(address, settings().mail_domain)
     with database.writing(settings()) as db:
-        return {"address": cleaned, "removed": subscriptions.unsubscribe(db, cleaned, settings().mail_domain, project)}
+        removed = subscriptions.unsubscribe(db, address, settings().mail_domain, project)
+    return {"address": channels.shown(address), "removed": removed}
 
 
 # Runs -------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pdk_pipeline.cli.base import Command, shown
 @click.command(cls=Command)
 @click.option("--flower/--no-flower", default=True, help="Start Flower, the page on which to watch the tasks.")
 def up(flower: bool) -> None:
-    """Run everything on this machine: broker, writer, a general worker, Flower. Ctrl-C stops it.
+    """Run everything on this machine: broker, workers, beat and Flower. Ctrl-C stops it.
 
     \b
         pdk up

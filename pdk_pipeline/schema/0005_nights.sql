@@ -28,6 +28,7 @@ CREATE TABLE step (
     lease_until REAL,                                               -- … until then; afterwards it is taken for lost
     due_at REAL,                                                    -- not to be tried again before
     started_at REAL,
+    taken_at REAL,                                                  -- when the one that works on it began
     ended_at REAL,
     outcome TEXT,                                                   -- JSON: what it did
     error TEXT,                                                     -- why it failed, or why it is tried again

@@ -50,7 +50,7 @@ def test_a_log_is_imported_by_the_writer(pdk, start_worker, broker_url, make_log
 
 def test_a_worker_says_which_queue_it_is_for(start, broker_url):
     worker = start(*CELERY, "worker", PDK_BROKER_URL=broker_url)
-    worker.wait_for("say which queue this worker is for: -Q writer, or -Q default")
+    worker.wait_for("say which queue this worker is for: -Q writer, -Q default or -Q intake")
     assert worker.wait() != 0
 
 
@@ -146,8 +146,8 @@ def test_what_was_lost_on_the_way_is_sent_again(start_worker, start, broker_url,
     assert rows(home, "SELECT count(*) FROM result") == [(1,)]
 
 
-def test_every_scheduled_task_is_registered():
+def test_every_scheduled_task_is_registered(home: Settings):
     import beat_schedule
 
     app.loader.import_default_modules()
-    assert {entry["task"] for entry in beat_schedule.SCHEDULE.values()} <= set(app.tasks)
+    assert {entry["task"] for entry in beat_schedule.schedule(home).values()} <= set(app.tasks)
