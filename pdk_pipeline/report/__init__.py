@@ -10,9 +10,9 @@
 Nothing here touches the database.
 """
 
-from pdk_pipeline.report.build import addendum, build
+from pdk_pipeline.report.build import Wish, addendum, build
 from pdk_pipeline.report.document import Document, Kind
 from pdk_pipeline.report.html import render_html
 from pdk_pipeline.report.text import render_text
 
-__all__ = ["Document", "Kind", "addendum", "build", "render_html", "render_text"]
+__all__ = ["Document", "Kind", "Wish", "addendum", "build", "render_html", "render_text"]

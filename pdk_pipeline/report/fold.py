@@ -1,0 +1,188 @@
+"""Many changes → few lines: the same change of the same test in several environments is told once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from pdk_pipeline.comparison import Category, CauseKind, Environment
+from pdk_pipeline.report import wording
+from pdk_pipeline.report.document import Group, Line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from pdk_pipeline.comparison import Change, Comparison
+
+ARROW = "→"
+
+
+def by_category(changes: Iterable[Change]) -> dict[Category, list[Change]]:
+    """The changes of each category that has any, the most urgent category first."""
+    found: defaultdict[Category, list[Change]] = defaultdict(list)
+    for change in changes:
+        found[change.category].append(change)
+    return {category: found[category] for category in Category if category in found}
+
+
+def phrases(changes: Iterable[Change]) -> list[str]:
+    """How much there is of each category, the most urgent first: 3 newly failing; 1 host silent; 12 missing."""
+    return [phrase(category, found) for category, found in by_category(changes).items()]
+
+
+def phrase(category: Category, changes: Collection[Change]) -> str:
+    """How much there is of a category. A test that breaks on 12 hosts is one, and so is a silent host."""
+    if category is not Category.SILENT:
+        return f"{_tests(changes):,} {wording.COUNTED[category]}"
+    hosts = {change.host for change in changes if change.context is None}
+    contexts = {environment(change) for change in changes if change.context is not None}
+    told = [wording.number(len(hosts), "host silent", "hosts silent")] if hosts else []
+    told += [wording.number(len(contexts), "context silent", "contexts silent")] if contexts else []
+    return ", ".join(told)
+
+
+def _count(category: Category, changes: Collection[Change]) -> int:
+    """The number in the phrase."""
+    return len({change.key[2:] for change in changes}) if category is Category.SILENT else _tests(changes)
+
+
+def _tests(changes: Iterable[Change]) -> int:
+    """How many different tests the changes stand for."""
+    return len({(change.project, test) for change in changes for test in change.members.tests})
+
+
+def groups(comparison: Comparison, changes: Iterable[Change], is_listed: Callable[[Change], bool]) -> tuple[Group, ...]:
+    """The changes of one project, by category; those that are not listed are counted."""
+    found = by_category(changes)
+    ran = _Ran(comparison, found.get(Category.MISSING, ()))
+    return tuple(
+        Group(
+            category,
+            phrase(category, of_it),
+            _detail(category, of_it),
+            _count(category, of_it),
+            tuple(_lines(ran, filter(is_listed, of_it))),
+        )
+        for category, of_it in found.items()
+    )
+
+
+def _detail(category: Category, changes: Sequence[Change]) -> str:
+    """What the phrase leaves out: in how many places, and how much of it is old."""
+    told = []
+    results = sum(change.tests for change in changes)
+    if category is Category.SILENT or results != _tests(changes):
+        told.append(wording.number(results, "missing result" if category is Category.SILENT else "result"))
+    older = [change for change in changes if not change.is_news]
+    if category in {Category.SILENT, Category.MISSING} and older:
+        count = _count(category, older)
+        told.append("all since earlier" if len(older) == len(changes) else f"{count:,} of them since earlier")
+    return ", ".join(told)
+
+
+# Hosts that are silent in several projects ----------------------------------------------------------------------
+
+
+def wholly_silent(comparison: Comparison, changes: Iterable[Change]) -> dict[str, list[Change]]:
+    """The hosts from which nothing arrived in any project, where the changes are of several projects."""
+    by_host: defaultdict[str, list[Change]] = defaultdict(list)
+    for change in changes:
+        if change.category is Category.SILENT and change.context is None:
+            by_host[change.host].append(change)
+    silent = {
+        (change.project, change.host)
+        for change in comparison.changes
+        if change.category is Category.SILENT and change.context is None
+    }
+    reporting = {count.host for count in comparison.counts if (count.project, count.host) not in silent}
+    return {host: found for host, found in by_host.items() if len(found) > 1 and host not in reporting}
+
+
+def silent_hosts(hosts: Mapping[str, Sequence[Change]]) -> tuple[Group, ...]:
+    """Those hosts, told once for all of their projects."""
+    if not hosts:
+        return ()
+    every = [change for of_it in hosts.values() for change in of_it]
+    lines = [
+        Line(
+            "",
+            host,
+            f"nothing arrived, {wording.number(sum(change.tests for change in of_it), 'test')}"
+            f" of {wording.number(len(of_it), 'project')} expected",
+            wording.note(of_it),
+            is_place=True,
+        )
+        for host, of_it in sorted(hosts.items())
+    ]
+    category = Category.SILENT
+    return (Group(category, phrase(category, every), _detail(category, every), len(hosts), tuple(lines)),)
+
+
+# Lines -------------------------------------------------------------------------------------------------------
+
+
+class _Ran:
+    """Where a test could have had the same change."""
+
+    def __init__(self, comparison: Comparison, missing: Iterable[Change]) -> None:
+        self.environments = comparison.environments
+        self.missing: defaultdict[str | None, set[Environment]] = defaultdict(set)
+        for change in missing:
+            self.missing[change.test].add(environment(change))
+
+    def of(self, changes: Sequence[Change]) -> set[Environment]:
+        first = changes[0]
+        changed = {environment(change) for change in changes}
+        ran = set(self.environments.get((first.project, first.test or ""), ()))
+        if first.category is not Category.MISSING:
+            ran -= self.missing[first.test]
+        return ran | changed
+
+
+def environment(change: Change) -> Environment:
+    """Where a change is."""
+    return Environment(change.host, change.context or "", change.custom or "")
+
+
+def _lines(ran: _Ran, changes: Iterable[Change]) -> list[Line]:
+    places: list[Line] = []
+    tests: defaultdict[tuple[bool, str], list[Change]] = defaultdict(list)
+    for change in changes:
+        if change.test is None:
+            name = change.host if change.context is None else wording.place(environment(change))
+            places.append(Line("", name, wording.whole(change), wording.note([change]), is_place=True))
+        elif change.cause is not None and change.cause.kind is CauseKind.COLLECTION_ERROR:
+            tests[True, change.cause.name].append(change)
+        else:
+            tests[False, change.test].append(change)
+    # The latest first, and what is wrong in most places.
+    order = sorted(tests.items(), key=lambda test: (_nights(test[1]), -len(test[1]), test[0][1]))
+    return places + [_test_line(ran, name, of_it, is_beneath=is_beneath) for (is_beneath, name), of_it in order]
+
+
+def _nights(changes: Sequence[Change]) -> int:
+    return min(change.nights for change in changes)
+
+
+def _test_line(ran: _Ran, name: str, changes: Sequence[Change], *, is_beneath: bool) -> Line:
+    tests = _tests(changes)
+    if is_beneath:
+        changed = {environment(change) for change in changes}
+        return Line(
+            _mark(changes),
+            f"{name}: {wording.number(tests, 'test')} beneath it",
+            wording.where(changed, changed) if len(changed) == 1 else wording.several_places(changed),
+            "it could not be collected",
+        )
+    return Line(
+        _mark(changes), name, wording.where({environment(c) for c in changes}, ran.of(changes)), wording.note(changes)
+    )
+
+
+def _mark(changes: Sequence[Change]) -> str:
+    first = changes[0]
+    if first.category in {Category.DISABLED, Category.CHANGED, Category.FIXED}:
+        marks: Mapping[str, None] = dict.fromkeys(f"{change.last}{ARROW}{change.now}" for change in changes)
+    else:
+        marks = dict.fromkeys(change.now or "" for change in changes)
+    return " ".join(sorted(marks))

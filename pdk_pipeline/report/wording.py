@@ -1,0 +1,148 @@
+"""Numbers, places and times in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pdk_pipeline.comparison import Category, CauseKind, Environment
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from pdk_pipeline.comparison import Change, Key
+    from pdk_pipeline.report.document import Row
+
+MOST_NAMES = 6
+"""So many hosts are named in a line."""
+
+DEFAULT_CONTEXT = "default"
+
+COUNTED = {
+    Category.NEWLY_FAILING: "newly failing",
+    Category.MISSING: "missing",
+    Category.STILL_FAILING: "still failing",
+    Category.FIXED: "fixed",
+    Category.DISABLED: "disabled",
+    Category.CHANGED: "otherwise changed",
+    Category.BACK: "back again",
+    Category.NEW: "new",
+    Category.GONE: "gone",
+}
+
+HEADINGS = {**COUNTED, Category.SILENT: "silent"}
+
+PROBLEM_NAMES = {
+    Category.NEWLY_FAILING: "failing",
+    Category.SILENT: "silent",
+    Category.MISSING: "missing",
+    Category.STILL_FAILING: "failing",
+}
+
+STATUS_NAMES = {"P": "passed", "F": "failed", "E": "error", "D": "disabled", "M": "missing"}
+
+
+def number(value: int, noun: str = "", plural: str = "") -> str:
+    """1 host; 5,012 hosts."""
+    return f"{value:,} {noun if value == 1 else plural or noun + 's'}" if noun else f"{value:,}"
+
+
+def place(environment: Environment) -> str:
+    """A host, with what tells its environments apart: banana (py311)."""
+    rest = [part for part in (environment.context, environment.custom) if part and part != DEFAULT_CONTEXT]
+    return f"{environment.host} ({', '.join(rest)})" if rest else environment.host
+
+
+def place_of(row: Row) -> str:
+    """The place that a row of numbers is about."""
+    return place(Environment(row.host, row.context, row.custom))
+
+
+def where(changed: Collection[Environment], ran: Collection[Environment]) -> str:
+    """In which environments, of all those that ran the test: on all 12 hosts; on 3 of 12 hosts: a, b, c."""
+    if len(changed) == 1:
+        return place(*changed)
+    hosts, all_hosts = {one.host for one in changed}, {one.host for one in ran}
+    contexts = {one[1:] for one in changed}
+    if len(hosts) == 1:
+        every = {one for one in ran if one.host in hosts} <= set(changed)
+        return f"{next(iter(hosts))}, in {'all ' if every else ''}{number(len(changed), 'context')}"
+    if set(ran) <= set(changed):
+        return f"on all {number(len(hosts), 'host')}"
+    if len(contexts) == 1 and {one for one in ran if one[1:] in contexts} <= set(changed):
+        name = ", ".join(part for part in next(iter(contexts)) if part) or DEFAULT_CONTEXT
+        return f"{name} only, on all {number(len(hosts), 'host')}"
+    if {one for one in ran if one.host in hosts} <= set(changed):
+        return f"on {len(hosts):,} of {number(len(all_hosts), 'host')}: {several(sorted(hosts))}"
+    return f"in {len(changed):,} of {number(len(ran), 'environment')}: {several(place(one) for one in sorted(changed))}"
+
+
+def several(names: Iterable[str]) -> str:
+    """The first few names: a, b, c, and that there are more."""
+    names = list(names)
+    return ", ".join(names[:MOST_NAMES]) + (" …" if len(names) > MOST_NAMES else "")
+
+
+def several_places(environments: Collection[Environment]) -> str:
+    """The first few environments of many, hosts only where that says it all."""
+    hosts = {one.host for one in environments}
+    if len(hosts) == len(environments):
+        return f"on {number(len(hosts), 'host')}: {several(sorted(hosts))}"
+    return f"in {number(len(environments), 'environment')}: {several(place(one) for one in sorted(environments))}"
+
+
+def key_place(key: Key) -> str:
+    """Where something was, of which only the key is left."""
+    return key.host if key.context is None else place(Environment(key.host, key.context, key.custom or ""))
+
+
+def plain(text: str) -> str:
+    r"""One line of text that cannot steer a terminal or a mail header: what cannot be shown as \x1b or \u202e."""
+    return "".join(letter if letter.isprintable() or letter == " " else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def since(changes: Sequence[Change]) -> str:
+    """How long it has been so; empty when it is so since this run."""
+    longest = max(changes, key=lambda change: (change.nights, change.is_longer))
+    if longest.nights <= 1:
+        return ""
+    if longest.is_longer:
+        told = f"for {number(longest.nights, 'night')} or more"
+    else:
+        told = f"since {longest.since}, {number(longest.nights, 'night')}"
+    is_same = all((change.since, change.nights) == (longest.since, longest.nights) for change in changes)
+    return told if is_same else f"{told} at most"
+
+
+def note(changes: Sequence[Change]) -> str:
+    """What else is to be said of tests with the same change."""
+    first = changes[0]
+    told = [since(changes)]
+    if first.category is Category.NEWLY_FAILING and all(
+        change.last is None and change.before is None for change in changes
+    ):
+        told.append("a new test")
+    causes = {change.cause for change in changes if change.cause}
+    if len(causes) == 1:
+        (cause,) = causes
+        if cause.kind is CauseKind.QUARANTINED:
+            told.append(f"{cause.name} is in the quarantine")
+        else:
+            told.append(f"{cause.name} could not be collected")
+    return "; ".join(filter(None, told))
+
+
+def whole(change: Change) -> str:
+    """What is the matter with a whole place."""
+    tests = number(change.tests, "test")
+    if change.category is Category.SILENT:
+        return f"nothing arrived, {tests} expected" if change.now else f"nothing arrived, it had {tests} before"
+    if change.category is Category.BACK:
+        return f"reports again, {tests}"
+    if change.category is Category.NEW:
+        return f"reports for the first time, {tests}"
+    return f"neither reports nor is expected, {tests}"
