@@ -1,0 +1,188 @@
+"""Import: results a second, the processor's time against the floor, disk, memory, one result found again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import uuid
+from datetime import date
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks import floor
+from benchmarks.generate import Site, host_names
+from benchmarks.measuring import PDK, Measured, Workplace, in_memory
+from pdk_pipeline import database, intake, lookup, runs
+from pdk_pipeline.selection import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from pdk_pipeline.config import Settings
+
+NIGHT = date(2026, 11, 23)
+LARGE_LOG_BYTES = 1 << 30
+
+
+def a_night(place: Workplace) -> Sequence[Path]:
+    """The logs that everything here is measured with: 83 files, 16,000 results, 80 MB, unless others were named."""
+    if place.logs:
+        return place.logs
+    logs = place.directory / "night"
+    return sorted(logs.iterdir()) if logs.exists() else Site().night(NIGHT, logs)
+
+
+class _Import(NamedTuple):
+    settings: Settings
+    results: int
+    seconds: float
+    processor_seconds: float
+
+
+def _import(place: Workplace, logs: Sequence[Path]) -> _Import:
+    """Import logs into a new home, in this process."""
+    settings = place.fresh_home()
+    with database.opened(settings):
+        pass
+    began, began_processor = time.perf_counter(), time.process_time()
+    with database.kept_open():
+        results = sum(
+            intake.import_file(settings, log, intake.Options(), delivery=uuid.uuid4().hex).accepted for log in logs
+        )
+    return _Import(settings, results, time.perf_counter() - began, time.process_time() - began_processor)
+
+
+def speed(place: Workplace) -> Iterator[Measured]:
+    """Import in this process, once started, against the floor."""
+    logs = a_night(place)
+    size = in_memory(logs)
+    first = _import(place, logs)
+    rows = floor.rows_of(first.settings)
+    imports, floors, floor_seconds = [], [], []
+    for _ in range(place.repeats):
+        imports.append(_import(place, logs))
+        empty = place.fresh_home()
+        with database.opened(empty):
+            pass
+        began, began_processor = time.perf_counter(), time.process_time()
+        floor.load(empty, logs, rows)
+        floors.append(time.process_time() - began_processor)
+        floor_seconds.append(time.perf_counter() - began)
+        place.tidy()
+    what = f"import of {first.results:,} results in {len(logs)} logs, {size / 1e6:.0f} MB"
+    yield Measured(
+        f"{what}, once started", [one.results / one.seconds for one in imports], "results/s", at_least=60_000
+    )
+    yield Measured("the same, processor's time", [one.processor_seconds for one in imports], "s")
+    yield Measured("the floor, the same rows and bytes", [first.results / one for one in floor_seconds], "results/s")
+    yield Measured("the floor, processor's time", floors, "s")
+    ratios = [one.processor_seconds / least for one, least in zip(imports, floors, strict=True)]
+    yield Measured("processor's time against the floor's", ratios, "times", at_most=2)
+
+
+def whole_process(place: Workplace) -> Iterator[Measured]:
+    """`pdk import --local`, the start of Python included, and Pandokia beside it."""
+    logs = a_night(place)
+    in_memory(logs)
+    seconds, sizes = [], []
+    for _ in range(place.repeats):
+        settings = place.fresh_home()
+        seconds.append(place.run([*PDK, "import", "--local", "-q", *logs], settings).seconds)
+        sizes.append(settings.database.stat().st_size / 1e6)
+        place.tidy()
+    yield Measured("pdk import --local, the whole process", seconds, "s")
+    yield Measured("the database after it", sizes, "MB")
+    if not place.pandokia:
+        return
+    theirs_seconds, theirs_sizes = [], []
+    for _ in range(place.repeats):
+        theirs = place.directory / "pandokia.db"
+        theirs_seconds.append(place.run([*place.pandokia, theirs, *logs]).seconds)
+        theirs_sizes.append(theirs.stat().st_size / 1e6)
+        theirs.unlink()
+    yield Measured("Pandokia, the whole process", theirs_seconds, "s")
+    yield Measured("Pandokia's database after it", theirs_sizes, "MB")
+    yield Measured("faster than Pandokia", _ratios(theirs_seconds, seconds), "times", at_least=30)
+    yield Measured("smaller than Pandokia", _ratios(theirs_sizes, sizes), "times", at_least=8)
+
+
+def _ratios(theirs: list[float], ours: list[float]) -> list[float]:
+    return [one / other for one, other in zip(theirs, ours, strict=True)]
+
+
+def through_the_queue(place: Workplace) -> Iterator[Measured]:
+    """The same through the broker and the writer of `pdk up`."""
+    logs = a_night(place)
+    in_memory(logs)
+    here, there = [], []
+    for _ in range(place.repeats):
+        settings = place.fresh_home()
+        here.append(place.run([*PDK, "import", "--local", "-q", *logs], settings).seconds)
+        settings = place.fresh_home()
+        with _up(settings):
+            first = settings.home / "first.pdklog"
+            first.write_text("test_run=first\nproject=p\ntest_name=t\nstatus=P\nEND\n")
+            place.run([*PDK, "import", "-q", first], settings)
+            there.append(place.run([*PDK, "import", "-q", *logs], settings).seconds)
+        place.tidy()
+    yield Measured("pdk import through pdk up, the whole process", there, "s")
+    yield Measured("through pdk up against --local", _ratios(there, here), "times", at_most=1.25)
+
+
+class _up:  # noqa: N801  (read as `with _up(settings)`)
+    """A `pdk up` of a home, for as long as the inside lasts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.environment = os.environ | {"PDK_HOME": str(settings.home), "PDK_TIMEZONE": "UTC"}
+
+    def __enter__(self) -> None:
+        self.process = subprocess.Popen(
+            [*PDK, "up", "--no-flower"],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdout
+        for line in self.process.stdout:
+            if "ready" in line.lower():
+                return
+        raise RuntimeError("pdk up has ended before it was ready")
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.communicate()
+
+
+def memory(place: Workplace) -> Iterator[Measured]:
+    """The most memory that the import of one log of 1 GB holds."""
+    large = place.directory / "large.pdklog"
+    if not large.exists():
+        site = Site(hosts=host_names(1), tests=LARGE_LOG_BYTES // 5_000)
+        with large.open("wb") as file:
+            file.writelines(site.log(site.hosts[0], NIGHT))
+    finished = []
+    for _ in range(min(place.repeats, 3)):
+        finished.append(place.run([*PDK, "import", "--local", "-q", large], place.fresh_home()))
+        place.tidy()
+    size = large.stat().st_size
+    yield Measured(f"one log of {size / 1e9:.2f} GB: memory", [one.peak_mb for one in finished], "MB", at_most=200)
+    yield Measured("the same, speed", [size / 1e6 / one.seconds for one in finished], "MB/s")
+
+
+def lookup_of_one(place: Workplace) -> Iterator[Measured]:
+    """One result found again by its test's name, with its log."""
+    imported = _import(place, a_night(place))
+    with database.reading(imported.settings) as db:
+        ((run,),) = db.execute("SELECT name FROM run ORDER BY id LIMIT 1")
+        names = [name for (name,) in db.execute("SELECT name FROM test ORDER BY random() LIMIT 100")]
+    milliseconds = []
+    for name in names:
+        began = time.perf_counter()
+        with database.reading(imported.settings) as db:
+            found = list(lookup.results(db, runs.find(imported.settings, db, run), Selection(tests=(name,))))
+        milliseconds.append((time.perf_counter() - began) * 1000)
+        assert found
+    place.tidy()
+    yield Measured("one result with its log, connection and all", milliseconds, "ms", at_most=20)

@@ -1,0 +1,95 @@
+"""What a measurement is: a claim, the values of several runs, and the target that their median is held against."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pdk_pipeline.config import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PDK = (sys.executable, "-c", "from pdk_pipeline.cli import main; main()")
+
+
+class Measured(NamedTuple):
+    """One line of the table."""
+
+    what: str
+    values: list[float]
+    unit: str
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def median(self) -> float:
+        """What counts."""
+        return statistics.median(self.values)
+
+    @property
+    def is_reached(self) -> bool | None:
+        """Whether the target is met; None when there is none."""
+        if self.at_most is not None:
+            return self.median <= self.at_most
+        return self.median >= self.at_least if self.at_least is not None else None
+
+
+class Finished(NamedTuple):
+    """A process that has ended well."""
+
+    seconds: float
+    peak_mb: float
+    """The most memory that it held."""
+
+
+@dataclass
+class Workplace:
+    """Where measurements are made: a directory on a real disk, and how often each is repeated."""
+
+    directory: Path
+    repeats: int = 5
+    logs: Sequence[Path] = ()
+    """Logs to import instead of made-up ones."""
+    pandokia: Sequence[str] = ()
+    """A command that imports logs into a new database of Pandokia's: its arguments are the database, then the logs."""
+    homes: list[Path] = field(default_factory=list)
+
+    def fresh_home(self) -> Settings:
+        """The settings of a home that nothing was done in yet."""
+        home = Path(tempfile.mkdtemp(prefix="home-", dir=self.directory))
+        self.homes.append(home)
+        return Settings(home=home, timezone="UTC")
+
+    def tidy(self) -> None:
+        """Remove the homes that were made so far."""
+        for home in self.homes:
+            shutil.rmtree(home)
+        self.homes.clear()
+
+    def run(self, command: Sequence[str | Path], settings: Settings | None = None) -> Finished:
+        """Run a program to its end, as quietly as it will be. Raises CalledProcessError."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PDK_")}
+        if settings:
+            environment |= {"PDK_HOME": str(settings.home), "PDK_TIMEZONE": "UTC"}
+        began = time.perf_counter()
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL) as process:
+            _, status, usage = os.wait4(process.pid, 0)  # subprocess itself does not tell what one child used
+            seconds = time.perf_counter() - began
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, [str(part) for part in command])
+        return Finished(seconds, usage.ru_maxrss / 1024)
+
+
+def in_memory(paths: Sequence[Path]) -> int:
+    """Read files once, so that no measurement waits for the disk. Returns their bytes."""
+    return sum(len(path.read_bytes()) for path in paths)
