@@ -16,6 +16,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "sweep": {"task": "sweep", "schedule": 3 * MINUTE},
     # Starts what a clock below missed, and goes on with what was lost.
     "tick": {"task": "tick", "schedule": 2 * MINUTE},
+    # Delivers what is due again, and what a killed worker had in hand.
+    "sweep_outbox": {"task": "sweep_outbox", "schedule": MINUTE},
 }
 
 

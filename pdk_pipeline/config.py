@@ -88,7 +88,7 @@ def _sender(text: str) -> str:
 
 def _recipient(text: str) -> str:
     try:
-        return addresses.clean(text, "") if text else text
+        return addresses.clean(text, "", may_be_url=True) if text else text
     except BadAddress as error:
         raise ValueError(str(error)) from None
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pdk_pipeline.database import Connection
 
 _ENTRY = """
-SELECT id, run, recipient, channel, kind, subject, tests, state, detail, attempts, lease IS NOT NULL, message_id,
+SELECT id, run, recipient, channel, kind, subject, lines, state, detail, attempts, lease IS NOT NULL, message_id,
     created_at, due_at, closed_at
 FROM notification
 """

@@ -45,7 +45,7 @@ def put(db: Connection, settings: Settings, notice: Notice, before: Known | None
     identity = _digest(notice.run, notice.recipient, notice.channel, digest)
     row = db.execute(
         """
-        INSERT INTO notification (run, recipient, channel, kind, digest, message_id, answers, subject, tests, content,
+        INSERT INTO notification (run, recipient, channel, kind, digest, message_id, answers, subject, lines, content,
             told, state, created_at, due_at, give_up_at)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT DO NOTHING
@@ -60,7 +60,7 @@ def put(db: Connection, settings: Settings, notice: Notice, before: Known | None
             f"{identity}@{mail.domain(settings)}",
             before.report if before else "",
             notice.subject,
-            notice.tests,
+            notice.lines,
             _packed({"text": notice.text, "html": notice.html}),
             _packed(notice.told),
             State.PENDING,

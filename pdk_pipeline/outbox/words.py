@@ -63,8 +63,8 @@ class Notice(NamedTuple):
     subject: str
     text: str
     html: str
-    tests: int
-    """How many changes it tells of."""
+    lines: int
+    """How many tests and places it lists."""
     told: Told
     """What the recipient knows then of the run, from earlier messages too."""
 
@@ -107,7 +107,7 @@ class Entry(NamedTuple):
     kind: str
     """report, or addendum: only what is new since the report."""
     subject: str
-    tests: int
+    lines: int
     state: State
     detail: str
     attempts: int

@@ -10,7 +10,7 @@ CREATE TABLE notification (                                         -- one messa
     message_id TEXT NOT NULL UNIQUE,                                -- the same at every attempt
     answers TEXT NOT NULL,                                          -- message_id of the report that it adds to, or ''
     subject TEXT NOT NULL,
-    tests INTEGER NOT NULL,                                         -- how many changes it tells of
+    lines INTEGER NOT NULL,                                         -- how many tests and places it lists
     content BLOB NOT NULL,                                          -- zstd, JSON: text and HTML
     told BLOB NOT NULL,                                             -- zstd, JSON: what the reader knows then
     state TEXT NOT NULL CHECK (state IN ('pending', 'sent', 'refused', 'given up', 'dropped')),

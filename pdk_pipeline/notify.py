@@ -1,0 +1,116 @@
+"""Telling people about a run: who is told what, each in one message, and only once (`audience`, `outbox`).
+
+Whoever was told of a run before is told only what changed since (an addendum), and nothing when nothing did.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pdk_pipeline import channels, outbox, report
+from pdk_pipeline.audience import Audience, Test
+from pdk_pipeline.comparison import compare, previous
+from pdk_pipeline.errors import ServerPartMissing
+from pdk_pipeline.outbox import Known, Notice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from pdk_pipeline.audience import Reader
+    from pdk_pipeline.config import Settings
+    from pdk_pipeline.database import Connection
+    from pdk_pipeline.report import Document
+    from pdk_pipeline.runs import Run
+
+
+class Plan(NamedTuple):
+    """What is to be told about a run now."""
+
+    run: str
+    notices: list[tuple[Notice, Known | None]]
+    """Each with what its recipient has been told before."""
+    without_contact: list[Test]
+    """Problem tests that nobody is a contact for."""
+    unreachable: list[str]
+    """Recipients whom no channel serves, of those that were asked for."""
+
+
+class Told(NamedTuple):
+    """What was put into the outbox."""
+
+    run: str
+    messages: list[int]
+    """Their ids."""
+    without_contact: int
+    unreachable: int
+
+    def as_json(self) -> dict[str, Any]:
+        """For a task's result."""
+        return self._asdict()
+
+
+def tell(
+    settings: Settings,
+    db: Connection,
+    run: Run,
+    *,
+    now: float,
+    among: Collection[str] | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Told:
+    """Put into the outbox what everybody is to be told about a run; once more, and it is only what changed since.
+
+    `among`: by these channels only. `now`: seconds since 1970. `progress` is told the readers done, and all.
+    """
+    planned = plan(settings, db, run, among=among, progress=progress)
+    put = [outbox.put(db, settings, notice, known, now=now) for notice, known in planned.notices]
+    outbox.forget(db, settings, now=now)
+    messages = [id_ for id_ in put if id_ is not None]
+    return Told(run.name, messages, len(planned.without_contact), len(planned.unreachable))
+
+
+def plan(
+    settings: Settings,
+    db: Connection,
+    run: Run,
+    *,
+    among: Collection[str] | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Plan:
+    """What everybody would be told about a run now. Reads, writes nothing."""
+    comparison = compare(db, run, previous(db, run))
+    audience = Audience(settings, db, comparison, outbox.known(db, run.name))
+    notices: list[tuple[Notice, Known | None]] = []
+    unreachable = []
+    readers = audience.readers()
+    for number, reader in enumerate(readers, 1):
+        document = _document(audience, reader)
+        if document is not None:
+            channel = channels.for_recipient(settings, reader.address, among=among)
+            if channel is None:
+                unreachable.append(reader.address)
+            else:
+                notices.append((_notice(document, reader.address, channel.NAME), reader.known))
+        progress(number, len(readers))
+    return Plan(run.name, notices, sorted(audience.without_contact), unreachable)
+
+
+def _document(audience: Audience, reader: Reader) -> Document | None:
+    """What a reader is told now; None: nothing."""
+    seen = audience.seen_by(reader)
+    wishes = audience.wishes(reader, seen)
+    if reader.known is None:
+        document = report.build(seen, wishes=wishes)
+        return document if document.parts else None
+    document = report.addendum(seen, reader.known.told, wishes=wishes)
+    return None if document.is_empty else document
+
+
+def _notice(document: Document, recipient: str, channel: str) -> Notice:
+    try:
+        html = report.render_html(document)
+    except ServerPartMissing:
+        html = ""  # the text says the same
+    lines = sum(len(group.lines) for part in document.parts for group in part.groups)
+    text = report.render_text(document)
+    return Notice(document.run, recipient, channel, document.subject, text, html, lines, document.told)
