@@ -86,6 +86,18 @@ def due(settings: Settings, db: Connection, now: float) -> list[Due]:
     return found
 
 
+def overdue(settings: Settings, db: Connection, now: float) -> list[Due]:
+    """The nights that should have been started by then and were not."""
+    since = dict(db.execute("SELECT name, since FROM night_class"))
+    last = [timetable.last_due(name, now, settings.zone) for name, timetable in settings.nights.items()]
+    return [
+        due
+        for due in last
+        if due and due.at >= since.get(due.class_name, float("inf")) and due.deadline <= now
+        if find(db, due.class_name, due.run_name) is None
+    ]
+
+
 def silent_hosts(db: Connection, run_name: str, hosts: Iterable[str]) -> list[str]:
     """Of these hosts, those from which nothing has arrived in that run."""
     reported = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline.doctor import Finding, State
+from pdk_pipeline.status import Need
 from workers import broker, redis_server
 from workers.app import app
-from workers.queues import QUEUES
+from workers.queues import PRIORITY_STEPS, QUEUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,46 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield Finding("broker", State.BAD, f"{broker.shown(url)} does not answer: {error}", advice)
         return
     yield _workers()
+
+
+class Work(NamedTuple):
+    """How it stands with the broker and those who work for it."""
+
+    broker: str | None
+    """Its address without the password; None when there is none."""
+    workers: dict[str, list[str]]
+    """The workers of each queue."""
+    queues: dict[str, int]
+    """Tasks that wait in each."""
+    needs: list[Need]
+
+
+def look(settings: Settings) -> Work:
+    """Who works, and what waits."""
+    from redis.exceptions import RedisError  # noqa: PLC0415
+
+    url = broker.address(settings)
+    if url is None:
+        return Work(None, {}, {}, [])
+    try:
+        with client(url) as redis:
+            queues = {queue.name: _waiting(redis, queue.name) for queue in QUEUES}
+            workers = consumed_queues()
+    except (RedisError, OSError, ValueError) as error:
+        need = Need(
+            f"the broker {broker.shown(url)} does not answer: {error}", "Start it, or set PDK_BROKER_URL right."
+        )
+        return Work(broker.shown(url), {}, {}, [need])
+    idle = [name for name in queues if name not in workers]
+    advice = "`pdk up` starts them, or `celery -A workers worker -Q NAME`."
+    needs = [Need(f"no worker takes from the queue {name}", advice) for name in idle]
+    return Work(broker.shown(url), workers, queues, needs)
+
+
+def _waiting(redis: Redis, queue: str) -> int:
+    # Each priority is a list of its own: the name alone, or with the priority behind a separator.
+    names = [queue, *(f"{queue}\x06\x16{priority}" for priority in PRIORITY_STEPS[1:])]
+    return sum(int(redis.llen(name)) for name in names)
 
 
 def client(url: str, *, decode: bool = True, timeout_seconds: float = 2, connect_seconds: float = 2) -> Redis:

@@ -128,7 +128,7 @@ class _Standalone:
         return Process(name, command, ready_when=" ready.")
 
     def _beat(self) -> Process:
-        # On the disk it remembers what ran when, so that what was missed is made up for; a pid file could only be stale.
+        # On the disk it remembers what ran when, so that a missed start is made up for; a pid file could only be stale.
         command = self._celery(
             "beat",
             f"--schedule={self.settings.run_directory / 'beat-schedule'}",

@@ -18,19 +18,17 @@ from pdk_pipeline import (
     database,
     expected,
     intake,
-    outbox,
     quarantine,
     runs,
     spool,
     subscriptions,
 )
-from pdk_pipeline import notify as telling
 from pdk_pipeline.config import settings
 from pdk_pipeline.errors import PassingFault, PathRefused
 from pdk_pipeline.selection import Selection
 from workers import broker
 from workers.app import Reporting, app
-from workers.queues import DEFAULT, WRITER
+from workers.queues import WRITER
 from workers.single_writer import RestoreUnacknowledged  # noqa: F401  (it adds itself to the app)
 
 # What may work later is tried again with growing pauses; bad input is an outcome, and anything else is a bug.

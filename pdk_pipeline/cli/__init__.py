@@ -25,6 +25,7 @@ from pdk_pipeline.cli.quarantine import quarantine
 from pdk_pipeline.cli.report import report
 from pdk_pipeline.cli.results import export, history, show
 from pdk_pipeline.cli.runs import note, run_info, runs, valuable
+from pdk_pipeline.cli.status import status
 from pdk_pipeline.cli.submit import submit
 from pdk_pipeline.cli.subscriptions import subscribe, subscriptions, unsubscribe
 from pdk_pipeline.cli.up import up
@@ -46,6 +47,7 @@ for command in (
     import_,
     nightly,
     nights,
+    status,
     collect,
     submit,
     check,

@@ -192,7 +192,7 @@ def test_weeks_of_nights_with_a_beat_that_is_often_down(home: Settings):
             started.append(run)
         if clock.hour >= 6:
             ticked_on.add(f"{clock:%Y-%m-%d}")
-        clock += timedelta(minutes=7)
+        clock += timedelta(minutes=20)
         if chance.random() < 0.004:
             clock += timedelta(hours=chance.choice([5, 20, 60]))
     # Then no night was started twice, and each day on which somebody ticked at or after six has its night
