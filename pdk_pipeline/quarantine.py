@@ -122,7 +122,7 @@ class Staging:
         self.records += 1
         self.first_reason = self.first_reason or f"line {rejection.line}: {rejection.reason}"
         record = Record(rejection.line, rejection.offset, rejection.reason, start, length)
-        self._records.write(json.dumps(asdict(record)) + "\n")
+        self._records.write(json.dumps(vars(record)) + "\n")
 
     def settle(self, file: str, sha256: str, delivery: str, options: dict[str, Any]) -> str | None:
         """Make the item visible and safe from a power cut. Returns its id, or None when there was nothing to keep.
