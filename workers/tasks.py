@@ -18,17 +18,19 @@ from pdk_pipeline import (
     database,
     expected,
     intake,
+    outbox,
     quarantine,
     runs,
     spool,
     subscriptions,
 )
+from pdk_pipeline import notify as telling
 from pdk_pipeline.config import settings
 from pdk_pipeline.errors import PassingFault, PathRefused
 from pdk_pipeline.selection import Selection
 from workers import broker
 from workers.app import Reporting, app
-from workers.queues import WRITER
+from workers.queues import DEFAULT, WRITER
 from workers.single_writer import RestoreUnacknowledged  # noqa: F401  (it adds itself to the app)
 
 # What may work later is tried again with growing pauses; bad input is an outcome, and anything else is a bug.
@@ -170,6 +172,70 @@ def unsubscribe(address: str, project: str | None) -> dict[str, Any]:
     with database.writing(settings()) as db:
         removed = subscriptions.unsubscribe(db, address, settings().mail_domain, project)
     return {"address": channels.shown(address), "removed": removed}
+
+
+# Telling them -----------------------------------------------------------------------------------------------
+
+
+@app.task(**WRITES, name="notify", bind=True)
+def notify(self: Reporting, run: str, among: list[str] | None = None) -> dict[str, Any]:
+    """Put into the outbox what people are to be told about a run (`among`: by these channels), and deliver it."""
+    with database.writing(settings()) as db:
+        found = runs.find(settings(), db, run)
+        told = telling.tell(settings(), db, found, now=time.time(), among=among, progress=self.progress)
+    _deliver(self)
+    return told.as_json()
+
+
+@app.task(**WRITES, name="sweep_outbox", bind=True)
+def sweep_outbox(self: Reporting) -> dict[str, Any]:
+    """Have everything delivered that is due, and what somebody began and never ended."""
+    return {"handed_out": _deliver(self)}
+
+
+def _deliver(task: Reporting) -> int:
+    """Have what is due delivered: by other workers, or here and now where there are none."""
+    if task.request.called_directly:
+        outbox.deliver_here(settings(), progress=task.progress)
+        return 0
+    leases = outbox.hand_out(settings())
+    for lease in leases:
+        deliver.apply_async(lease)
+    return len(leases)
+
+
+@app.task(name="deliver", queue=DEFAULT)
+def deliver(message: int, token: str) -> dict[str, Any]:
+    """Try to deliver one message, and have it recorded how that went. The outbox sees to another attempt."""
+    outcome = outbox.attempt(settings(), outbox.Lease(message, token))
+    if outcome is None:
+        return {"message": message, "outcome": "not ours to deliver"}
+    record_delivery.apply_async((message, token, *outcome))
+    return {"message": message, "outcome": outcome.result, "detail": outcome.detail}
+
+
+@app.task(**WRITES, name="record_delivery", bind=True)
+def record_delivery(self: Reporting, message: int, token: str, result: str, detail: str) -> dict[str, Any]:
+    """Record what came of an attempt, and hand out the next message."""
+    outcome = outbox.Outcome(outbox.Result(result), detail)
+    outbox.record(settings(), outbox.Lease(message, token), outcome)
+    return {"message": message, "handed_out": _deliver(self)}
+
+
+@app.task(**WRITES, name="outbox_retry", bind=True)
+def outbox_retry(self: Reporting, messages: list[int]) -> dict[str, Any]:
+    """Have messages delivered now that were refused, given up or dropped, or wait for their time."""
+    with database.writing(settings()) as db:
+        due = outbox.retry(db, settings(), messages, now=time.time())
+    _deliver(self)
+    return {"due": due}
+
+
+@app.task(**WRITES, name="outbox_drop")
+def outbox_drop(messages: list[int]) -> dict[str, Any]:
+    """Have messages never delivered."""
+    with database.writing(settings()) as db:
+        return {"dropped": outbox.drop(db, messages, now=time.time())}
 
 
 # Runs -------------------------------------------------------------------------------------------------------
