@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pdk_pipeline.runs import Run
 
 
+MOST_EXAMPLES = 5
+
+
 class Plan(NamedTuple):
     """What is to be told about a run now."""
 
@@ -42,7 +45,11 @@ class Told(NamedTuple):
     messages: list[int]
     """Their ids."""
     without_contact: int
+    """Problem tests that nobody is a contact for."""
+    examples: list[Test]
+    """The first few of them."""
     unreachable: int
+    """Recipients whom no channel serves, of those that were asked for."""
 
     def as_json(self) -> dict[str, Any]:
         """For a task's result."""
@@ -66,7 +73,8 @@ def tell(
     put = [outbox.put(db, settings, notice, known, now=now) for notice, known in planned.notices]
     outbox.forget(db, settings, now=now)
     messages = [id_ for id_ in put if id_ is not None]
-    return Told(run.name, messages, len(planned.without_contact), len(planned.unreachable))
+    without = planned.without_contact
+    return Told(run.name, messages, len(without), without[:MOST_EXAMPLES], len(planned.unreachable))
 
 
 def plan(

@@ -20,7 +20,10 @@ from pdk_pipeline.cli.database import initdb
 from pdk_pipeline.cli.doctor import doctor
 from pdk_pipeline.cli.expected import check_expected, expected, gen_expected
 from pdk_pipeline.cli.imports import import_
+from pdk_pipeline.cli.metrics import metrics
 from pdk_pipeline.cli.nightly import nightly, nights
+from pdk_pipeline.cli.notify import notify
+from pdk_pipeline.cli.outbox import outbox
 from pdk_pipeline.cli.quarantine import quarantine
 from pdk_pipeline.cli.report import report
 from pdk_pipeline.cli.results import export, history, show
@@ -48,6 +51,7 @@ for command in (
     nightly,
     nights,
     status,
+    metrics,
     collect,
     submit,
     check,
@@ -60,6 +64,8 @@ for command in (
     subscribe,
     unsubscribe,
     subscriptions,
+    notify,
+    outbox,
     report,
     runs,
     run_info,

@@ -15,7 +15,7 @@ moment between the server's taking it and our writing that down, which is the fi
 """
 
 from pdk_pipeline.outbox.delivery import attempt, deliver_here, hand_out, record
-from pdk_pipeline.outbox.listing import drop, entries, entry, retry
+from pdk_pipeline.outbox.listing import content, drop, entries, entry, newest, retry
 from pdk_pipeline.outbox.put import forget, known, put
 from pdk_pipeline.outbox.words import Entry, Known, Lease, Notice, Outcome, Result, State
 
@@ -28,6 +28,7 @@ __all__ = [
     "Result",
     "State",
     "attempt",
+    "content",
     "deliver_here",
     "drop",
     "entries",
@@ -35,6 +36,7 @@ __all__ = [
     "forget",
     "hand_out",
     "known",
+    "newest",
     "put",
     "record",
     "retry",

@@ -6,11 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pdk_pipeline.errors import UnknownMessage
+from pdk_pipeline.outbox import leases
 from pdk_pipeline.outbox.words import DAY_SECONDS, Entry, State, marks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from pdk_pipeline.channels.message import Message
     from pdk_pipeline.config import Settings
     from pdk_pipeline.database import Connection
 
@@ -42,8 +44,25 @@ def entry(db: Connection, id_: int) -> Entry:
     """The message of that id. Raises UnknownMessage."""
     found = entries(db, ids=[id_])
     if not found:
-        raise UnknownMessage(str(id_), advice="`pdk outbox list` shows what there is.")
+        raise _unknown(id_)
     return found[0]
+
+
+def newest(db: Connection) -> int:
+    """The id of the last message that was put here; 0 when there was none yet."""
+    return int(db.execute("SELECT coalesce(max(id), 0) FROM notification").fetchone()[0])
+
+
+def content(db: Connection, id_: int) -> Message:
+    """What a message says. Raises UnknownMessage."""
+    held = leases.held(db, id_)
+    if held is None:
+        raise _unknown(id_)
+    return held.message
+
+
+def _unknown(id_: int) -> UnknownMessage:
+    return UnknownMessage(str(id_), advice="`pdk outbox list` shows what there is.")
 
 
 def _entry(row: Sequence[Any]) -> Entry:

@@ -120,6 +120,11 @@ class Entry(NamedTuple):
     closed_at: float | None
     """When it was no longer pending."""
 
+    @property
+    def is_tried(self) -> bool:
+        """Whether something has come of it: it is closed, or an attempt failed and it waits for the next one."""
+        return self.state is not State.PENDING or (bool(self.detail) and not self.is_in_hand)
+
     def as_json(self) -> dict[str, Any]:
         """For programs; a service's tokens are left out."""
         return self._asdict() | {"recipient": shown(self.recipient)}
