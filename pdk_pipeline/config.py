@@ -146,6 +146,9 @@ class Settings(BaseSettings):
     flower_basic_auth: Annotated[SecretStr | None, AfterValidator(_user_and_password)] = Field(
         default=None, description="user:password for Flower; opens its API too, so whoever has it can run tasks"
     )
+    metrics_port: int | None = Field(
+        default=None, ge=1, le=65535, description="port on which `pdk up` serves figures for Prometheus; empty is none"
+    )
     log_level: Annotated[str, BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v)] = Field(
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
     )

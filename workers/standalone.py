@@ -70,7 +70,11 @@ class _Standalone:
                 self._worker("general", DEFAULT, self.settings.general_processes),
                 self._worker("intake", INTAKE, 1),
             ]
-            watchers = [self._beat(), *([self._flower()] if self.flower_port is not None else [])]
+            watchers = [self._beat()]
+            if self.flower_port is not None:
+                watchers.append(self._flower())
+            if self.settings.metrics_port is not None:
+                watchers.append(self._metrics(self.settings.metrics_port))
             self._start(workers, timeout=WORKER_SECONDS)
             self._start(watchers, timeout=None)  # it asks the workers what they do, so they come first
             self._tell()
@@ -145,8 +149,14 @@ class _Standalone:
             "--persistent=True",
             f"--db={self.settings.run_directory / 'flower.db'}",
             "--state_save_interval=60000",
+            "--tasks_columns=name,args,state,received,runtime,worker,result,uuid",
         )
         return Process("flower", command, ready_when="Connected to")
+
+    def _metrics(self, port: int) -> Process:
+        script = "from pdk_pipeline.cli import main; main()"
+        listen = f"{self.settings.flower_address}:{port}"
+        return Process("metrics", (sys.executable, "-c", script, "metrics", "--listen", listen), ready_when="http://")
 
     # Telling and stopping -----------------------------------------------------------------------------------
 
