@@ -51,6 +51,7 @@ def print_entries(entries: Sequence[Entry]) -> None:
     """Print messages as a table."""
     from pdk_pipeline.channels import shown as masked
     from pdk_pipeline.cli.tables import print_table
+    from pdk_pipeline.outbox import State
 
     rows = [
         (
@@ -61,11 +62,11 @@ def print_entries(entries: Sequence[Entry]) -> None:
             entry.lines,
             str(entry.state) if entry.is_tried else "under way",
             entry.subject,
-            entry.detail,
+            "" if entry.state is State.SENT else entry.detail,
         )
         for entry in entries
     ]
-    print_table(("id #", "to", "by", "what", "lines #", "state", "subject", "last said"), rows)
+    print_table(("id #", "to", "by", "what", "lines #", "state", "subject", "why"), rows)
 
 
 @outbox.command()
@@ -76,7 +77,7 @@ def show(message: int, html: bool, as_json: bool) -> None:
     """Show one message: to whom, what became of it, and its text."""
     from pdk_pipeline import outbox as domain
     from pdk_pipeline.channels import shown as masked
-    from pdk_pipeline.cli.tables import when
+    from pdk_pipeline.cli.tables import counted, when
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
 
@@ -93,7 +94,8 @@ def show(message: int, html: bool, as_json: bool) -> None:
     click.echo(f"to          {masked(entry.recipient)}, by {entry.channel}")
     click.echo(f"about       {shown(entry.run)}, {entry.kind}")
     click.echo(f"message id  {entry.message_id}")
-    click.echo(f"state       {entry.state}, begun {entry.attempts} times{', under way' if entry.is_in_hand else ''}")
+    under_way = ", under way" if entry.is_in_hand else ""
+    click.echo(f"state       {entry.state}, {counted(entry.attempts, 'attempt')}{under_way}")
     click.echo(f"last said   {shown(entry.detail)}")
     click.echo(f"made        {when(entry.created_at, zone)}")
     if entry.closed_at is None:
