@@ -88,8 +88,9 @@ class _Blocks:
         if block_id is None:
             return b""
         if block_id != self.id:
-            (data,) = self.db.execute("SELECT data FROM log_block WHERE id = ?", (block_id,)).fetchone()
-            self.id, self.unpacked = block_id, unpack(data)
+            row = self.db.execute("SELECT data FROM log_block WHERE id = ?", (block_id,)).fetchone()
+            # A block can only be gone by somebody's own doing; the results that had logs in it are still results.
+            self.id, self.unpacked = block_id, unpack(row[0]) if row else b""
         return self.unpacked[start : start + length]
 
 

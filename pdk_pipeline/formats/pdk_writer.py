@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from pdk_pipeline.formats.text import dotted
@@ -64,5 +65,8 @@ def record_as_text(result: Result) -> bytes:
 
 
 def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    exactly = repr(seconds).removesuffix(".0")
     # Never in the form 1e-05, which no reader of logs knows.
-    return "" if seconds is None else f"{seconds:f}".rstrip("0").rstrip(".")
+    return f"{Decimal(exactly):f}" if "e" in exactly else exactly

@@ -100,7 +100,7 @@ NAME = TEXT.filter(bool)
 LABEL = st.text(st.characters(codec="ascii", categories=["Ll", "Nd"], include_characters="_."), min_size=1, max_size=8)
 ATTRIBUTES = st.dictionaries(LABEL, TEXT, max_size=4)
 CLEAN_NAME = st.text(st.characters(codec="utf-8", exclude_characters="\0 \t\n/", exclude_categories=["Cs"]), min_size=1)
-TIMES = st.none() | st.floats(-1e9, 4e9).map(lambda seconds: round(seconds, 6))
+TIMES = st.none() | st.floats(-1e9, 4e9)
 RESULTS = st.builds(
     Result,
     test_run=NAME,
