@@ -4,98 +4,45 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 import os
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
 
 import platformdirs
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from pdk_pipeline import addresses
-from pdk_pipeline.errors import BadAddress, BadSetting
+from pdk_pipeline.errors import BadSetting
+from pdk_pipeline.keep import Keep  # noqa: TC001  (pydantic needs it when the class is made)
 from pdk_pipeline.timetable import Timetable
+from pdk_pipeline.values import (
+    Amount,
+    BrokerAddress,
+    Directory,
+    File,
+    Recipient,
+    Sender,
+    Several,
+    Tables,
+    TimeZone,
+    UpperCase,
+    UserAndPassword,
+    absolute,
+)
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 ENV_PREFIX = "PDK_"
 CONFIG_NAME = "pdk.toml"
-BROKER_SCHEMES = ("redis://", "rediss://", "redis+socket://")
 
 
 def default_home() -> Path:
     """The home directory when PDK_HOME does not name one: the platform's place for a user's data."""
     return Path(platformdirs.user_data_path("pdk"))
-
-
-def _known_time_zone(name: str) -> str:
-    if name:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(f"there is no time zone {name!r}; an example is 'Europe/Berlin'") from None
-    return name
-
-
-def _broker_address(url: SecretStr | None) -> SecretStr | None:
-    # The value may hold a password, so the message does not repeat it.
-    if url is not None and url.get_secret_value() and not url.get_secret_value().startswith(BROKER_SCHEMES):
-        raise ValueError(f"a broker's address begins with one of {', '.join(BROKER_SCHEMES)}")
-    return url if url is not None and url.get_secret_value() else None
-
-
-def _user_and_password(secret: SecretStr | None) -> SecretStr | None:
-    if secret is None or not secret.get_secret_value():
-        return None
-    if not all(secret.get_secret_value().partition(":")):
-        raise ValueError("it is written user:password")
-    return secret
-
-
-def _several(value: object) -> object:
-    """In the environment a list is written with commas, or with colons as in PATH when it is one of paths."""
-    if not isinstance(value, str):
-        return value
-    return [part.strip() for part in value.replace(os.pathsep, ",").split(",") if part.strip()]
-
-
-def _absolute(path: Path) -> Path:
-    try:
-        return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  (Path.absolute keeps `..`)
-    except RuntimeError:
-        raise ValueError(f"{path}: there is no such user") from None
-
-
-def _sender(text: str) -> str:
-    """A sender as a header can hold it: one address, with or without a name before it."""
-    from email.policy import SMTP  # noqa: PLC0415  (slow to load, and seldom wanted)
-
-    if not text:
-        return text
-    try:
-        header = SMTP.header_factory("From", text)
-        (address,) = header.addresses
-        addresses.clean(address.addr_spec, "")
-    except (ValueError, BadAddress):
-        header = None
-    if header is None or header.defects or not address.domain:
-        raise ValueError(f"{text!r:.80} is no sender; an example is 'Test reports <pdk@example.org>'")
-    return text
-
-
-def _recipient(text: str) -> str:
-    try:
-        return addresses.clean(text, "", may_be_url=True) if text else text
-    except BadAddress as error:
-        raise ValueError(str(error)) from None
-
-
-Directory = Annotated[Path, AfterValidator(_absolute)]
-File = Directory
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -107,16 +54,16 @@ class Settings(BaseSettings):
         default_factory=default_home,
         description="directory of the database, the spool and the embedded broker's files; only PDK_HOME can set it",
     )
-    broker_url: Annotated[SecretStr | None, AfterValidator(_broker_address)] = Field(
+    broker_url: BrokerAddress = Field(
         default=None, description="address of a Redis of your own; without one, `pdk up` or this process does the work"
     )
-    timezone: Annotated[str, AfterValidator(_known_time_zone)] = Field(
+    timezone: TimeZone = Field(
         default="", description="the site's time zone, e.g. Europe/Berlin; empty is the machine's own"
     )
-    import_roots: Annotated[list[Directory], BeforeValidator(_several)] = Field(
+    import_roots: Several[Directory] = Field(
         default=[], description="directories that a networked broker's tasks may name files in, besides the spool"
     )
-    recurring: Annotated[list[str], BeforeValidator(_several)] = Field(
+    recurring: Several[str] = Field(
         default=["daily"],
         description="prefixes of run names that recur: daily is for daily_2026-11-23 and daily_latest",
     )
@@ -143,19 +90,37 @@ class Settings(BaseSettings):
     flower_port: int | None = Field(
         default=None, ge=0, le=65535, description="port of Flower; by default 5555 or the next free one, 0 is any"
     )
-    flower_basic_auth: Annotated[SecretStr | None, AfterValidator(_user_and_password)] = Field(
+    flower_basic_auth: UserAndPassword = Field(
         default=None, description="user:password for Flower; opens its API too, so whoever has it can run tasks"
     )
     metrics_port: int | None = Field(
         default=None, ge=1, le=65535, description="port on which `pdk up` serves figures for Prometheus; empty is none"
     )
-    log_level: Annotated[str, BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v)] = Field(
+    log_level: UpperCase = Field(
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
     )
-    nights: dict[str, Timetable] = Field(
+    nights: Tables[Timetable] = Field(
         default={"daily": Timetable()}, description="classes of nights and when each starts; tables [nights.NAME]"
     )
-    administrator: Annotated[str, AfterValidator(_recipient)] = Field(
+    keep: Tables[Keep] = Field(
+        default={},
+        description="which runs are kept how long; tables [keep.NAME], NAME a prefix as in `recurring` or a pattern; "
+        "the first that fits a run counts, and what none fits stays",
+    )
+    size_limit_gb: float | None = Field(
+        default=None, gt=0, description="when the database holds more than so many GB, its oldest runs go too"
+    )
+    keep_archive_days: int | None = Field(
+        default=None, ge=1, description="how long logs stay in the archive; empty is for ever"
+    )
+    keep_ledger_days: Amount = Field(
+        default=90, description="how long it is known which logs were imported whose runs are gone"
+    )
+    backup_directory: Directory | None = Field(
+        default=None, description="where `pdk backup` and every night put a backup"
+    )
+    keep_backups: int = Field(default=7, ge=1, description="so many backups stay in a directory of them")
+    administrator: Recipient = Field(
         default="", description="who is told when a step of a night fails; empty is nobody"
     )
     mail_domain: str = Field(
@@ -181,10 +146,10 @@ class Settings(BaseSettings):
     smtp_timeout_seconds: float = Field(
         default=30, gt=0, le=600, description="how long the mail server may take for each answer"
     )
-    mail_from: Annotated[str, AfterValidator(_sender)] = Field(
+    mail_from: Sender = Field(
         default="", description="sender of mails, e.g. Test reports <pdk@example.org>; empty is pdk@ this machine"
     )
-    fallback_address: Annotated[str, AfterValidator(_recipient)] = Field(
+    fallback_address: Recipient = Field(
         default="", description="who is told of failing and missing tests that have no contact; empty is nobody"
     )
     lease_seconds: float = Field(
@@ -297,7 +262,7 @@ def config_path() -> Path:
     home = os.environ.get("PDK_HOME")
     variable = "PDK_CONFIG" if named else "PDK_HOME"
     try:
-        return _absolute(Path(named)) if named else (_absolute(Path(home)) if home else default_home()) / CONFIG_NAME
+        return absolute(Path(named)) if named else (absolute(Path(home)) if home else default_home()) / CONFIG_NAME
     except ValueError as error:
         raise BadSetting(f"{variable}: {error}") from None
 
@@ -318,7 +283,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _secret_from(path: str, told_by: str) -> tuple[str, str]:
     try:
-        secret = _absolute(Path(path)).read_text(encoding="utf-8").strip()
+        secret = absolute(Path(path)).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         # Never what a UnicodeDecodeError quotes: it may be part of the secret.
         problem = error.strerror if isinstance(error, OSError) else "it is not a file of text"
@@ -363,9 +328,13 @@ def load() -> Settings:
         first = error.errors()[0]
         name = str(first["loc"][0])
         problem = str(first["msg"]).removeprefix("Value error, ")
-        if str(first["type"]) != "value_error" and not _is_secret(Settings.model_fields[name]):
+        if str(first["type"]) == "extra_forbidden":
+            problem = "there is no such setting"
+        elif str(first["type"]) != "value_error" and not _is_secret(Settings.model_fields[name]):
             problem = f"{first['input']!r:.80}: {problem}"  # our own messages hold it already
-        raise BadSetting(f"{name} from {origins().get(name, 'the default')}: {problem}") from None
+        # In a table: nights.daily.at. What follows a number is the library's own.
+        where = ".".join(itertools.takewhile(lambda part: isinstance(part, str), first["loc"]))  # type: ignore[arg-type]
+        raise BadSetting(f"{where} from {origins().get(name, 'the default')}: {problem}") from None
 
 
 @functools.cache
@@ -394,15 +363,17 @@ def shown() -> list[Shown]:
     """Every setting with its value and where it came from. Raises BadSetting."""
     values = load()
     came_from = origins()
+    plain = values.model_dump(mode="json", exclude_none=True)
     return [
-        Shown(name, _masked(getattr(values, name)), came_from.get(name, "default"), field.description or "")
+        Shown(
+            name,
+            _masked(getattr(values, name), plain.get(name)),
+            came_from.get(name, "default"),
+            field.description or "",
+        )
         for name, field in Settings.model_fields.items()
     ]
 
 
-def _masked(value: object) -> object:
-    if isinstance(value, SecretStr):
-        return "********"
-    if isinstance(value, list):
-        return [_masked(part) for part in value]
-    return str(value) if isinstance(value, Path) else value
+def _masked(value: object, plain: object) -> object:
+    return "********" if isinstance(value, SecretStr) else plain
