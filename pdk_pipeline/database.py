@@ -35,8 +35,17 @@ if TYPE_CHECKING:
 
 Connection = sqlite3.Connection
 
+COURTESY_SECONDS = 1.0
+"""Whoever comes for the writer's lock and finds others waiting lets them go first, so long at most."""
+
+LONGEST_PAUSE_SECONDS = 0.1
+"""Who waits for the lock looks at least so often whether it is free."""
+
 BUSY_SECONDS = 60
 """How long a statement waits for another connection's transaction; ours are short, so this is never felt."""
+
+RESTORE = "A backup, or importing archive/ again, brings it back."
+"""What to do about a damaged database."""
 
 
 def connect(path: Path, *, read_only: bool = False) -> Connection:
@@ -60,6 +69,8 @@ def connect(path: Path, *, read_only: bool = False) -> Connection:
         # One fsync a commit is nothing when a file is one transaction, and after a power cut nothing is missing.
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
+        # Some systems build SQLite to overwrite what is deleted, page by page: `clean` would write all that it removes.
+        db.execute("PRAGMA secure_delete = OFF")
         db.execute("PRAGMA temp_store = MEMORY")
         db.execute("PRAGMA cache_size = -65536")
         if read_only:
@@ -210,7 +221,13 @@ def _is(error: sqlite3.Error, code: int) -> bool:
 def _unusable(path: Path, error: sqlite3.Error) -> PdkError:
     if _is(error, sqlite3.SQLITE_BUSY):
         return WriterBusy(f"it keeps {path} locked", advice="Is it open in an sqlite3 shell, inside a transaction?")
-    return DatabaseUnusable(f"{path}: {error}", advice="`pdk doctor` looks for the cause.")
+    if _is(error, sqlite3.SQLITE_NOTADB) or _is(error, sqlite3.SQLITE_CORRUPT):
+        advice = RESTORE
+    elif _is(error, sqlite3.SQLITE_CANTOPEN) or _is(error, sqlite3.SQLITE_READONLY):
+        advice = "Work as its owner, or let PDK_HOME name another place."
+    else:
+        advice = "`pdk doctor` looks for the cause."
+    return DatabaseUnusable(f"{path}: {error}", advice)
 
 
 @contextlib.contextmanager
@@ -317,7 +334,8 @@ def writer_lock(
 ) -> Iterator[None]:
     """Be the one process that writes the database of this home.
 
-    SQLite alone would keep the data whole; the lock keeps two writers from taking each other's tasks.
+    SQLite alone would keep the data whole; the lock keeps two writers from taking each other's tasks. Who takes it
+    again and again, as `pdk clean` does, lets those go first that wait for it.
     `role` is what others are told holds it. `on_wait` is called once, with the holder, when waiting begins.
     Raises WriterBusy after `wait_seconds`.
     """
@@ -331,7 +349,7 @@ def writer_lock(
         ) from None
     with os.fdopen(handle, "r+") as lock:
         try:
-            _acquire(lock, wait_seconds, on_wait)
+            _acquire(lock, path.with_suffix(".waiting"), wait_seconds, on_wait)
         except OSError as error:  # a file system without locks
             raise DatabaseUnusable(f"{path} cannot be locked: {error.strerror}") from None
         lock.seek(0)
@@ -341,22 +359,32 @@ def writer_lock(
         yield
 
 
-def _acquire(lock: IO[str], wait_seconds: float, on_wait: Callable[[str], None]) -> None:
-    deadline = time.monotonic() + wait_seconds
+def _acquire(lock: IO[str], mark: Path, wait_seconds: float, on_wait: Callable[[str], None]) -> None:
+    """Take the lock. Whoever waits for it shares a lock on the file `mark` meanwhile."""
+    now = time.monotonic()
+    deadline = now + wait_seconds
     pause = 0.0
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with mark.open("w") as waiting:
+        while time.monotonic() < min(deadline, now + COURTESY_SECONDS) and not _is_free(waiting):
+            time.sleep(0.01)
+        while not _is_free(lock):
             holder = _holder(lock)
             if time.monotonic() >= deadline:
-                raise WriterBusy(holder, advice="Try again when it has finished.") from None
+                raise WriterBusy(holder, advice="Try again when it has finished.")
             if not pause:
+                fcntl.flock(waiting, fcntl.LOCK_SH)
                 on_wait(holder)
-            pause = min(pause + 0.02, 0.5)
+            pause = min(pause + 0.02, LONGEST_PAUSE_SECONDS)
             time.sleep(pause)
-        else:
-            return
+
+
+def _is_free(lock: IO[str]) -> bool:
+    """Whether nobody else has the lock; it is ours then."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _holder(lock: IO[str]) -> str:
