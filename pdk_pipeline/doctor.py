@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -12,8 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pdk_pipeline import database, quarantine
-from pdk_pipeline.errors import DatabaseTooOld, NoDatabase, PdkError
+from pdk_pipeline import config, database, quarantine
+from pdk_pipeline.errors import DatabaseTooNew, DatabaseTooOld, DatabaseUnusable, NoDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 LITTLE_SPACE_BYTES = 1 << 30
 """With less room than this on the disk, a night may not fit."""
+
+SOON_SECONDS = 60
+"""A claimed log that has waited for less is on its way, however short the settings are."""
 
 NETWORK_FILE_SYSTEMS = {
     "nfs",
@@ -36,6 +40,9 @@ NETWORK_FILE_SYSTEMS = {
     "glusterfs",
     "lustre",
 }
+
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+"""A blank and its like in the list of mounts."""
 
 
 class State(StrEnum):
@@ -57,7 +64,10 @@ class Finding(NamedTuple):
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at everything that needs no broker."""
+    yield from _environment()
     yield from _home(settings)
+    if os.path.lexists(settings.home) and not os.access(settings.home, os.R_OK | os.X_OK):
+        return  # there is nothing more to be seen
     yield from _database(settings)
     yield _space(settings)
     yield from _spool(settings)
@@ -65,12 +75,17 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _time_zone(settings)
 
 
+def _environment() -> Iterator[Finding]:
+    for variable, meant in sorted(config.misspelled().items()):
+        yield Finding("settings", State.ODD, f"{variable} is no setting", f"Did you mean {meant}?")
+
+
 def _home(settings: Settings) -> Iterator[Finding]:
     home = settings.home
-    if not home.exists():
+    if not os.path.lexists(home):
         yield Finding("home", State.ODD, f"{home} does not exist yet", "`pdk initdb` makes it.")
         return
-    if not os.access(home, os.W_OK | os.X_OK):
+    if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
         advice = "Work as its owner, or let PDK_HOME name another place."
         yield Finding("home", State.BAD, f"{home} cannot be written", advice)
     else:
@@ -89,12 +104,12 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
+    path = path.resolve()
     best, kind = "", ""
     for line in lines:
-        _, place, type_, *_ = line.split()
-        # Mount points write a space as \040.
-        place = place.replace("\\040", " ")
-        if path.resolve().is_relative_to(place) and len(place) >= len(best):
+        _, place, type_, *_ = [*line.split(), "", "", ""]
+        place = _ESCAPED.sub(lambda escaped: chr(int(escaped[1], 8)), place)
+        if place and path.is_relative_to(place) and len(place) >= len(best):
             best, kind = place, type_
     return kind
 
@@ -104,15 +119,17 @@ def _database(settings: Settings) -> Iterator[Finding]:
         with database.reading(settings) as db:
             (problem,) = db.execute("PRAGMA quick_check(1)").fetchone()
             orphan = db.execute("PRAGMA foreign_key_check").fetchone()
-    except (NoDatabase, DatabaseTooOld) as error:
-        yield Finding("database", State.ODD, str(error))
+    except (NoDatabase, DatabaseTooOld, DatabaseTooNew, DatabaseUnusable) as error:
+        is_usual = isinstance(error, NoDatabase | DatabaseTooOld)
+        told = str(type(error)(error.particulars))
+        yield Finding("database", State.ODD if is_usual else State.BAD, told, error.advice)
         return
-    except (PdkError, sqlite3.Error) as error:
-        yield Finding("database", State.BAD, str(error), "A backup, or importing archive/ again, brings it back.")
+    except sqlite3.Error as error:
+        yield Finding("database", State.BAD, f"{settings.database}: {error}", database.RESTORE)
         return
     if problem != "ok" or orphan:
         text = str(problem) if problem != "ok" else f"a row of {orphan[0]} refers to one of {orphan[2]} that is gone"
-        yield Finding("database", State.BAD, text, "A backup, or importing archive/ again, brings it back.")
+        yield Finding("database", State.BAD, text, database.RESTORE)
     else:
         size = settings.database.stat().st_size
         yield Finding("database", State.GOOD, f"{settings.database}, {size:,} bytes, sound")
@@ -132,14 +149,13 @@ def _space(settings: Settings) -> Finding:
 def _spool(settings: Settings) -> Iterator[Finding]:
     for name in ("incoming", "processing", "archive", "quarantine"):
         place = settings.spool / name
-        if place.is_dir() and not os.access(place, os.W_OK | os.X_OK):
+        if place.is_dir() and not os.access(place, os.R_OK | os.W_OK | os.X_OK):
             yield Finding("spool", State.BAD, f"{place} cannot be written", "Work as its owner.")
         elif place.is_dir() and place.stat().st_dev != settings.spool.stat().st_dev:
             advice = "Have the whole spool on one, so that a log moves in one step."
             yield Finding("spool", State.ODD, f"{place} is on another file system", advice)
     waiting = _age_of_oldest(settings.spool / "processing")
-    late = waiting > 10 * settings.resend_seconds
-    if late:
+    if waiting > max(10 * settings.resend_seconds, SOON_SECONDS):
         advice = "Is a worker running on the queue `writer`? `pdk up` starts one; `pdk collect --local` imports now."
         yield Finding("spool", State.BAD, f"a claimed log has waited for {waiting / 60:.0f} minutes", advice)
     else:
@@ -156,7 +172,10 @@ def _age_of_oldest(directory: Path) -> float:
 
 
 def _quarantine(settings: Settings) -> Finding:
-    items = quarantine.notes(settings)
+    try:
+        items = quarantine.notes(settings)
+    except OSError as error:
+        return Finding("quarantine", State.BAD, f"{error.filename}: {error.strerror}", "Work as its owner.")
     if items:
         records = sum(note.records for note in items)
         advice = "`pdk quarantine list` shows them."
