@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-import warnings
 from typing import Any, NamedTuple
 
 import pytest
@@ -35,11 +34,7 @@ class Terminal:
         self.home = home
         self.capsys = capsys
         self.monkeypatch = monkeypatch
-        with warnings.catch_warnings():
-            # Celery would rather have routes than the attribute that says a task's queue.
-            warnings.filterwarnings("ignore", r"\s*The 'queue' task attribute is deprecated", DeprecationWarning)
-            app.loader.import_default_modules()
-            app.finalize()
+        app.loader.import_default_modules()
 
     def __call__(self, *arguments: object, given: str | bytes = b"") -> Seen:
         """`given`: what stands on standard input."""

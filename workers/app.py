@@ -14,7 +14,7 @@ from celery.signals import after_setup_logger
 import beat_schedule
 from pdk_pipeline.config import settings
 from workers import broker
-from workers.queues import DEFAULT, PRIORITY_STEPS, QUEUES, ROUTINE
+from workers.queues import DEFAULT, PRIORITY_STEPS, QUEUES, ROUTINE, route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +109,7 @@ app.conf.update(
     task_serializer="json",
     result_serializer="json",
     task_queues=QUEUES,
+    task_routes=(route,),
     task_default_queue=DEFAULT,
     task_default_exchange=DEFAULT,
     task_default_routing_key=DEFAULT,

@@ -14,10 +14,10 @@ from pdk_pipeline.config import settings
 from pdk_pipeline.errors import NoDatabase
 from workers.app import Reporting, app
 from workers.queues import ROUTINE
-from workers.tasks import WRITES, import_claimed
+from workers.tasks import AGAIN_LATER, import_claimed
 
 
-@app.task(**WRITES, name="nightly", bind=True)
+@app.task(**AGAIN_LATER, name="nightly", bind=True)
 def start_night(
     self: Reporting, class_name: str, run_name: str | None = None, reason: str = "on demand", again: bool = False
 ) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def _send(night_id: int, step_id: int, token: str, name: str, *, pause: float = 
     )
 
 
-@app.task(**WRITES, name="night_step")
+@app.task(**AGAIN_LATER, name="night_step")
 def night_step(night_id: int, step_id: int, token: str) -> dict[str, Any]:
     """Do one step of a night, or go on with it, and hand over to the next."""
     again = nightly.perform(settings(), night_id, step_id, token, time.time())
@@ -64,7 +64,7 @@ def night_step(night_id: int, step_id: int, token: str) -> dict[str, Any]:
     return told | {"logs": len(again.logs)}
 
 
-@app.task(**WRITES, name="tick")
+@app.task(**AGAIN_LATER, name="tick")
 def tick() -> dict[str, Any]:
     """Start the nights whose time has come, and go on with those whose messages were lost."""
     now = time.time()

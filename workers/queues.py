@@ -24,3 +24,15 @@ PRIORITY_STEPS = tuple(range(10))
 ON_DEMAND: Final = 2
 ROUTINE: Final = 5
 CLEANING: Final = 9
+
+_ELSEWHERE = {"receive_log": INTAKE, "sweep": DEFAULT, "deliver": DEFAULT}
+
+
+def queue_of(task: str) -> str:
+    """The queue of a task. Most write the database; what Celery does for itself does not."""
+    return DEFAULT if task.startswith("celery.") else _ELSEWHERE.get(task, WRITER)
+
+
+def route(name: str, *_: object, **__: object) -> dict[str, str]:
+    """What Celery asks when a task is sent."""
+    return {"queue": queue_of(name)}

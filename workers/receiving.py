@@ -15,7 +15,6 @@ from pdk_pipeline.config import settings
 from pdk_pipeline.errors import NoDatabase, NotALog, NotReceived
 from workers import broker, health
 from workers.app import Reporting, app
-from workers.queues import DEFAULT, INTAKE
 from workers.submission import KEPT_SECONDS, KEY, TASK, Label
 from workers.tasks import AGAIN_LATER, import_claimed
 
@@ -37,7 +36,7 @@ class Sealed(Reporting):
         return self.run(*args, **kwargs)
 
 
-@app.task(queue=INTAKE, **AGAIN_LATER, name=TASK, base=Sealed)
+@app.task(**AGAIN_LATER, name=TASK, base=Sealed)
 def receive_log(key: str) -> dict[str, Any]:
     """Take a log out of the broker: whole on the disk first, then out of there."""
     if not KEY.fullmatch(str(key)):
@@ -74,7 +73,7 @@ def _imported_at(key: str) -> float | None:
     return None
 
 
-@app.task(queue=DEFAULT, name="sweep")
+@app.task(name="sweep")
 def sweep() -> dict[str, Any]:
     """Have the settled logs in incoming/ imported, and take what lies in the broker forgotten by its task."""
     collected = spool.collect(settings())

@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 from pdk_pipeline.errors import BrokerUnavailable, NotPermitted, PdkError, TaskFailed
 from workers import broker, health
 from workers.app import app
-from workers.queues import ON_DEMAND, WRITER
+from workers.queues import ON_DEMAND, WRITER, queue_of
 from workers.single_writer import WRITER_TRANSPORT_OPTIONS
 
 if TYPE_CHECKING:
@@ -56,7 +56,11 @@ class Call:
     label: str
     """What the person knows it by, and Flower shows: a file's name, a run's."""
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    queue: str = WRITER
+
+    @property
+    def queue(self) -> str:
+        """Where it waits to be done."""
+        return queue_of(self.task)
 
 
 def _connect(url: str) -> None:

@@ -22,7 +22,6 @@ from pdk_pipeline.errors import BrokerUnavailable, LogTooLarge, NotALog, NotPerm
 from pdk_pipeline.formats.stream import open_log
 from pdk_pipeline.results import Rejection, Result
 from workers import broker, health, sending
-from workers.queues import INTAKE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,7 +152,7 @@ def submit(
         raise BrokerUnavailable(
             "none is named", advice="PDK_BROKER_URL names the server's, e.g. rediss://submit:password@server:6379/0."
         )
-    call = sending.Call(TASK, (parcel.key,), parcel.name, queue=INTAKE)
+    call = sending.Call(TASK, (parcel.key,), parcel.name)
     _put(url, parcel, Label(parcel.name, sender(), call.id, parcel.again))
     sending.send(url, [call])
     waiting = sending.Waiting(url, [call], lambda *_: None, on_note, wait_seconds)

@@ -26,15 +26,16 @@ from pdk_pipeline import (
 )
 from pdk_pipeline import notify as telling
 from pdk_pipeline.config import settings
-from pdk_pipeline.errors import PassingFault, PathRefused
+from pdk_pipeline.errors import PassingFault, PathRefused, PdkError
 from pdk_pipeline.selection import Selection
 from workers import broker
 from workers.app import Reporting, app
-from workers.queues import DEFAULT, WRITER
 from workers.single_writer import RestoreUnacknowledged  # noqa: F401  (it adds itself to the app)
 
 # What may work later is tried again with growing pauses; bad input is an outcome, and anything else is a bug.
-AGAIN_LATER = {
+AGAIN_LATER: dict[str, Any] = {
+    # What a user did wrong is told to the user, and is no error of the worker's.
+    "throws": (PdkError,),
     "autoretry_for": (PassingFault, sqlite3.OperationalError, OSError),
     "max_retries": 8,
     "retry_backoff": 2,
@@ -42,10 +43,8 @@ AGAIN_LATER = {
     "retry_jitter": True,
 }
 
-WRITES: dict[str, Any] = {"queue": WRITER, **AGAIN_LATER}
 
-
-@app.task(**WRITES, name="initdb")
+@app.task(**AGAIN_LATER, name="initdb")
 def initdb() -> dict[str, Any]:
     """Make the database and the spool, or bring them up to date."""
     spool.prepare(settings())
@@ -58,7 +57,7 @@ def initdb() -> dict[str, Any]:
         }
 
 
-@app.task(**WRITES, name="import_log", bind=True)
+@app.task(**AGAIN_LATER, name="import_log", bind=True)
 def import_log(
     self: Reporting, path: str, delivery: str, options: dict[str, Any], archive: bool = False
 ) -> dict[str, Any]:
@@ -86,14 +85,14 @@ def _check_path(path: Path) -> None:
         raise PathRefused(str(path), advice="The setting import_roots names directories; `--local` needs none.")
 
 
-@app.task(**WRITES, name="import_claimed", bind=True)
+@app.task(**AGAIN_LATER, name="import_claimed", bind=True)
 def import_claimed(self: Reporting, claim: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
     """Import a log that the spool has claimed, and archive it."""
     taken = intake.Options.from_json(options) if options else None
     return intake.import_claimed(settings(), claim, options=taken, progress=self.progress).as_json()
 
 
-@app.task(**WRITES, name="collect")
+@app.task(**AGAIN_LATER, name="collect")
 def collect(import_them: bool = True) -> dict[str, Any]:
     """Claim the settled logs in incoming/ and have each one imported (or leave that to the caller)."""
     collected = spool.collect(settings())
@@ -103,13 +102,13 @@ def collect(import_them: bool = True) -> dict[str, Any]:
     return {"claims": collected.claims, "growing": collected.growing, "left": collected.left}
 
 
-@app.task(**WRITES, name="quarantine_retry", bind=True)
+@app.task(**AGAIN_LATER, name="quarantine_retry", bind=True)
 def quarantine_retry(self: Reporting, item: str) -> dict[str, Any]:
     """Import a quarantined item again."""
     return intake.retry(settings(), item, progress=self.progress).as_json()
 
 
-@app.task(**WRITES, name="quarantine_drop")
+@app.task(**AGAIN_LATER, name="quarantine_drop")
 def quarantine_drop(item: str) -> dict[str, Any]:
     """Delete a quarantined item for good."""
     quarantine.drop(settings(), item)
@@ -119,7 +118,7 @@ def quarantine_drop(item: str) -> dict[str, Any]:
 # What is expected -------------------------------------------------------------------------------------------
 
 
-@app.task(**WRITES, name="gen_expected")
+@app.task(**AGAIN_LATER, name="gen_expected")
 def gen_expected(class_: str, run: str, where: dict[str, list[str]]) -> dict[str, Any]:
     """Add the tests of a run to a class of expected tests."""
     with database.writing(settings()) as db:
@@ -128,7 +127,7 @@ def gen_expected(class_: str, run: str, where: dict[str, list[str]]) -> dict[str
         return {"class": class_, "run": found.name, "new": new, "expected": expected.count(db, class_, Selection())}
 
 
-@app.task(**WRITES, name="check_expected")
+@app.task(**AGAIN_LATER, name="check_expected")
 def check_expected(class_: str, run: str, where: dict[str, list[str]], create: bool = False) -> dict[str, Any]:
     """Record the expected tests that a run lacks (`create`: also when nothing of it has come)."""
     with database.writing(settings()) as db:
@@ -137,7 +136,7 @@ def check_expected(class_: str, run: str, where: dict[str, list[str]], create: b
         return {"class": class_, "run": found.name} | check._asdict()
 
 
-@app.task(**WRITES, name="expected_remove")
+@app.task(**AGAIN_LATER, name="expected_remove")
 def expected_remove(class_: str, where: dict[str, list[str]]) -> dict[str, Any]:
     """Expect the selected tests of a class no longer."""
     with database.writing(settings()) as db:
@@ -148,7 +147,7 @@ def expected_remove(class_: str, where: dict[str, list[str]]) -> dict[str, Any]:
 # Whom to tell -----------------------------------------------------------------------------------------------
 
 
-@app.task(**WRITES, name="import_contact")
+@app.task(**AGAIN_LATER, name="import_contact")
 def import_contact(text: str) -> dict[str, Any]:
     """Replace the contacts of the projects that the lines of `text` name."""
     with database.writing(settings()) as db:
@@ -156,7 +155,7 @@ def import_contact(text: str) -> dict[str, Any]:
         return {"projects": [one._asdict() for one in replaced]}
 
 
-@app.task(**WRITES, name="subscribe")
+@app.task(**AGAIN_LATER, name="subscribe")
 def subscribe(address: str, project: str, kind: str, most_lines: int | None) -> dict[str, Any]:
     """Take a subscription, in place of the one that the address had for the project."""
     cleaned = addresses.clean(address, settings().mail_domain, may_be_url=True)
@@ -166,7 +165,7 @@ def subscribe(address: str, project: str, kind: str, most_lines: int | None) -> 
     return wish._asdict() | {"address": channels.shown(cleaned), "is_known_project": is_known}
 
 
-@app.task(**WRITES, name="unsubscribe")
+@app.task(**AGAIN_LATER, name="unsubscribe")
 def unsubscribe(address: str, project: str | None) -> dict[str, Any]:
     """End the subscription of an address to a project, or all it has."""
     with database.writing(settings()) as db:
@@ -177,7 +176,7 @@ def unsubscribe(address: str, project: str | None) -> dict[str, Any]:
 # Telling them -----------------------------------------------------------------------------------------------
 
 
-@app.task(**WRITES, name="notify", bind=True)
+@app.task(**AGAIN_LATER, name="notify", bind=True)
 def notify(self: Reporting, run: str, among: list[str] | None = None) -> dict[str, Any]:
     """Put into the outbox what people are to be told about a run (`among`: by these channels), and deliver it."""
     with database.writing(settings()) as db:
@@ -187,7 +186,7 @@ def notify(self: Reporting, run: str, among: list[str] | None = None) -> dict[st
     return told.as_json()
 
 
-@app.task(**WRITES, name="sweep_outbox", bind=True)
+@app.task(**AGAIN_LATER, name="sweep_outbox", bind=True)
 def sweep_outbox(self: Reporting) -> dict[str, Any]:
     """Have everything delivered that is due, and what somebody began and never ended."""
     return {"handed_out": _deliver(self)}
@@ -204,7 +203,7 @@ def _deliver(task: Reporting) -> int:
     return len(leases)
 
 
-@app.task(name="deliver", queue=DEFAULT)
+@app.task(name="deliver")
 def deliver(message: int, token: str) -> dict[str, Any]:
     """Try to deliver one message, and have it recorded how that went. The outbox sees to another attempt."""
     outcome = outbox.attempt(settings(), outbox.Lease(message, token))
@@ -214,7 +213,7 @@ def deliver(message: int, token: str) -> dict[str, Any]:
     return {"message": message, "outcome": outcome.result, "detail": outcome.detail}
 
 
-@app.task(**WRITES, name="record_delivery", bind=True)
+@app.task(**AGAIN_LATER, name="record_delivery", bind=True)
 def record_delivery(self: Reporting, message: int, token: str, result: str, detail: str) -> dict[str, Any]:
     """Record what came of an attempt, and hand out the next message."""
     outcome = outbox.Outcome(outbox.Result(result), detail)
@@ -222,7 +221,7 @@ def record_delivery(self: Reporting, message: int, token: str, result: str, deta
     return {"message": message, "handed_out": _deliver(self)}
 
 
-@app.task(**WRITES, name="outbox_retry", bind=True)
+@app.task(**AGAIN_LATER, name="outbox_retry", bind=True)
 def outbox_retry(self: Reporting, messages: list[int]) -> dict[str, Any]:
     """Have messages delivered now that were refused, given up or dropped, or wait for their time."""
     with database.writing(settings()) as db:
@@ -231,7 +230,7 @@ def outbox_retry(self: Reporting, messages: list[int]) -> dict[str, Any]:
     return {"due": due}
 
 
-@app.task(**WRITES, name="outbox_drop")
+@app.task(**AGAIN_LATER, name="outbox_drop")
 def outbox_drop(messages: list[int]) -> dict[str, Any]:
     """Have messages never delivered."""
     with database.writing(settings()) as db:
@@ -241,7 +240,7 @@ def outbox_drop(messages: list[int]) -> dict[str, Any]:
 # Runs -------------------------------------------------------------------------------------------------------
 
 
-@app.task(**WRITES, name="valuable")
+@app.task(**AGAIN_LATER, name="valuable")
 def valuable(run: str, is_valuable: bool) -> dict[str, Any]:
     """Protect a run from being deleted, or no longer."""
     with database.writing(settings()) as db:
@@ -250,7 +249,7 @@ def valuable(run: str, is_valuable: bool) -> dict[str, Any]:
         return {"run": found.name, "valuable": is_valuable}
 
 
-@app.task(**WRITES, name="note")
+@app.task(**AGAIN_LATER, name="note")
 def note(run: str, text: str) -> dict[str, Any]:
     """Put a note to a run."""
     with database.writing(settings()) as db:
