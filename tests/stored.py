@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from pdk_pipeline import database, intake
 from pdk_pipeline.config import Settings
@@ -19,6 +22,15 @@ _deliveries = itertools.count(1)
 
 TIMES = {"created_at", "imported_at", "seconds", "last_at", "outcome", "since"}
 """Columns that differ from one time to the next."""
+
+
+def home_in(directory: Path) -> Settings:
+    """A home for several tests, of no setting of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("PDK_")]:
+            patch.delenv(name)
+        patch.setenv("PDK_HOME", str(directory))
+        return Settings(settle_seconds=0, timezone="UTC")
 
 
 def take_in(

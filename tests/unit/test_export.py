@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pdk_pipeline import config, database, export, runs
+from pdk_pipeline import database, export, runs
 from pdk_pipeline.formats.pdk_writer import record_as_text
 from pdk_pipeline.selection import Selection
 from tests.conftest import record
-from tests.stored import counts, results, take_in
+from tests.stored import counts, home_in, results, take_in
 from tests.unit.test_pdk_properties import RESULTS
 
 
@@ -87,7 +87,7 @@ def test_a_large_run_is_exported_in_pieces(home, make_log, monkeypatch):
 @pytest.fixture(scope="module")
 def two_homes(tmp_path_factory):
     directory = tmp_path_factory.mktemp("export")
-    return [config.Settings(home=directory / name) for name in ("home", "other")]
+    return [home_in(directory / name) for name in ("home", "other")]
 
 
 @given(written=st.lists(RESULTS, max_size=5))
