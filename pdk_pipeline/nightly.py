@@ -11,7 +11,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pdk_pipeline import database, expected, intake, nights, runs, spool
+from pdk_pipeline import channels, database, expected, intake, nights, notify, outbox, runs, spool
 from pdk_pipeline.errors import NightUnfinished, PassingFault, PdkError, UnknownClass, UnknownNightClass, UnknownRun
 from pdk_pipeline.selection import Selection
 from pdk_pipeline.timetable import Timetable
@@ -109,6 +109,17 @@ def check_expected(work: Work) -> StepResult:
     return dict(expected.check(work.db, run, _class_of(work), Selection())._asdict())
 
 
+def tell(work: Work) -> StepResult:
+    """Put into the outbox what people are to be told. Who delivers it is told nothing here: it looks there."""
+    try:
+        run = runs.find(work.settings, work.db, work.night.run_name)
+    except UnknownRun:
+        return LeftOut("nothing of the run has arrived, and nothing was expected")
+    told = notify.tell(work.settings, work.db, run, now=work.now)
+    nights.told(work.db, work.night, work.now)
+    return {"messages": len(told.messages), "without_contact": told.without_contact, "unreachable": told.unreachable}
+
+
 def _class_of(work: Work) -> str:
     return work.timetable.expected or work.night.class_name
 
@@ -117,7 +128,25 @@ def close(work: Work) -> StepResult:
     """End the night, and tell the administrator what went wrong."""
     failed = [step for step in nights.steps(work.db, work.night) if step.state == "failed"]
     nights.close(work.db, work.night, work.now)
+    if failed and work.settings.administrator:
+        _tell_administrator(work, failed)
     return {"failed": [step.name for step in failed]}
+
+
+def _tell_administrator(work: Work, failed: list[Step]) -> None:
+    address = work.settings.administrator
+    channel = channels.for_recipient(work.settings, address)
+    if channel is None:
+        return
+    names = ", ".join(step.name for step in failed)
+    lines = [f"Of the night of {work.night.run_name} this could not be done; the rest was.", ""]
+    lines += [f"{step.name}: {step.error} ({step.attempts} attempts)" for step in failed]
+    lines += ["", "`pdk status` tells how it stands; `pdk nightly --again` does the night again."]
+    subject = f"[pdk] the night of {work.night.run_name}: {names} failed"
+    # Not under the run's own name: of that its readers are told what the tests say.
+    about = f"{work.night.run_name}, the night"
+    notice = outbox.Notice(about, address, channel.NAME, subject, "\n".join(lines), "", len(failed), [])
+    outbox.put(work.db, work.settings, notice, None, now=work.now)
 
 
 class Kind(NamedTuple):
@@ -133,6 +162,7 @@ STEPS: dict[str, Kind] = {
     "import": Kind(import_logs),
     "gen_expected": Kind(gen_expected),
     "check_expected": Kind(check_expected),
+    "notify": Kind(tell),
     "close": Kind(close),
 }
 """In their order. Each waits for the one before to be over, however it ended: none needs more of it."""
@@ -186,6 +216,17 @@ def due(settings: Settings, now: float) -> list[tuple[str, str, str]]:
                 continue
             starting.append((one.class_name, one.run_name, reason))
     return starting
+
+
+def tell_late(settings: Settings, now: float) -> list[str]:
+    """Tell of what came after its night had ended, only what changed by it. Returns the names of those runs."""
+    with database.writing(settings) as db:
+        late = nights.late(db, settled_before=now - LATE_SETTLE_SECONDS, ended_after=now - LATE_DAYS * 86_400)
+        for night in late:
+            with contextlib.suppress(UnknownRun):  # it was deleted meanwhile
+                notify.tell(settings, db, runs.find(settings, db, night.run_name), now=now)
+            nights.told(db, night, now)
+        return [night.run_name for night in late]
 
 
 def next_step(settings: Settings, night_id: int, now: float) -> Step | None:
@@ -254,3 +295,4 @@ def run_here(settings: Settings, night_id: int, *, progress: Callable[[int, int]
                 with contextlib.suppress(PdkError, OSError, sqlite3.Error):
                     intake.import_claimed(settings, claim)
             patience = 0.0  # what could not be imported now is told of, and left for the sweep
+    outbox.deliver_here(settings, progress=progress)

@@ -170,8 +170,8 @@ def reopen(db: Connection, night: Night, *, reason: str) -> None:
 
 
 def close(db: Connection, night: Night, now: float) -> None:
-    """The night has ended. Its imports so far have been told of."""
-    db.execute("UPDATE night SET ended_at = ?, told_until = ? WHERE id = ?", (now, now, night.id))
+    """The night has ended."""
+    db.execute("UPDATE night SET ended_at = ?, told_until = coalesce(told_until, ?) WHERE id = ?", (now, now, night.id))
 
 
 # Steps -------------------------------------------------------------------------------------------------------
@@ -284,6 +284,13 @@ def logs_in_words(db: Connection, night: Night) -> dict[str, int]:
         (night.id,),
     ).fetchone()
     return dict(zip(("logs", *counted), row, strict=True))
+
+
+def forget_logs(db: Connection, *, ended_before: float) -> int:
+    """Delete the names of the logs of nights that ended so long ago. Returns how many they were."""
+    return db.execute(
+        "DELETE FROM night_log WHERE night_id IN (SELECT id FROM night WHERE ended_at < ?)", (ended_before,)
+    ).rowcount
 
 
 def late(db: Connection, *, settled_before: float, ended_after: float) -> list[Night]:

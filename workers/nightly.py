@@ -14,7 +14,7 @@ from pdk_pipeline.config import settings
 from pdk_pipeline.errors import NoDatabase
 from workers.app import Reporting, app
 from workers.queues import ROUTINE
-from workers.tasks import AGAIN_LATER, import_claimed
+from workers.tasks import AGAIN_LATER, import_claimed, sweep_outbox
 
 
 @app.task(**AGAIN_LATER, name="nightly", bind=True)
@@ -54,7 +54,8 @@ def night_step(night_id: int, step_id: int, token: str) -> dict[str, Any]:
         step = next(step for step in nights.steps(db, night) if step.id == step_id)
     told = {"run": night.run_name, "step": step.name, "state": step.state, "error": step.error}
     if again is None:
-        advance(night_id)
+        if not advance(night_id):
+            sweep_outbox.apply_async()  # what the night put there goes out at once
         return told | (step.outcome or {})
     for claim, name in again.logs:
         import_claimed.apply_async((claim,), argsrepr=f"({name!r})", priority=ROUTINE)
@@ -72,7 +73,8 @@ def tick() -> dict[str, Any]:
     for class_name, run_name, reason in nightly.due(settings(), now):
         start_night.apply_async((class_name, run_name, reason), argsrepr=f"({class_name!r}, {run_name!r})")
         started.append(run_name)
-    return {"started": started, "advanced": [run for run in _under_way() if run]}
+    late = nightly.tell_late(settings(), now)
+    return {"started": started, "advanced": _under_way(), "told_late": late}
 
 
 def _under_way() -> list[str]:
