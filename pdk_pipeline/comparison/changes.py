@@ -39,7 +39,8 @@ class Category(StrEnum):
 
     A *place* is a project on a host, or, when the rest of the host reports, in one environment
     (host, context, custom) of it that has several tests. It is silent when it has expected tests (M), or reported in
-    the run before, and not one result of it arrived now. (An M that a log itself reports did arrive.)
+    the run before, and not one result of it arrived now. (An M that a log itself reports did arrive; but it is no
+    report of the test.)
 
     Without a run to compare with there are only NEWLY_FAILING, SILENT and MISSING.
     """
@@ -119,13 +120,13 @@ class Change:
     custom: str | None
     test: str | None
     before: str | None
-    """Status in the run compared with; None: it was not there."""
+    """Status in the run compared with; None: it was not there. Of a place: M when it was silent there too."""
     last: str | None
-    """What it reported last, up to the run compared with; None: never. Like `before` where that is a report."""
+    """What it reported last, up to the run compared with; None: never, or it is missing as before."""
     now: str | None
-    """Status in the run; None: it is not there."""
+    """Status in the run; None: it is not there. Of a place: M when it is silent and tests of it are expected."""
     since: str | None = None
-    """Of failing, missing and silent: name of the run that it began in (this one when it is new)."""
+    """Of failing, missing and silent: name of the run that it began in, among all runs of this kind."""
     nights: int = 0
     """… and in how many runs of this kind it was so, this one included."""
     is_longer: bool = False
@@ -141,13 +142,15 @@ class Change:
 
     @property
     def tests(self) -> int:
-        """How many tests it stands for."""
+        """How many tests it stands for; one in two contexts counts twice."""
         return len(self.members.tests)
 
     @property
     def is_news(self) -> bool:
-        """Whether it is so since this run, and not since an earlier one."""
-        return self.category is not Category.STILL_FAILING and self.nights <= 1
+        """Whether it was not so in the run compared with already."""
+        if self.category in {Category.MISSING, Category.SILENT}:
+            return self.before != Status.MISSING
+        return self.category is not Category.STILL_FAILING
 
     def part(
         self, tests: Callable[[str, str], bool] | None = None, results: Collection[int] | None = None

@@ -74,7 +74,6 @@ class _Names(NamedTuple):
 
 def _names(db: Connection, found: Differences) -> _Names:
     told = {cell & TEST_BITS for cells in found.cells.values() for cell in cells}
-    told.update(cell & TEST_BITS for cell in found.now.unarrived | found.before.unarrived)
     tests = db.execute(
         "SELECT id, project, name FROM test WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(told)),)
     )
@@ -93,20 +92,20 @@ def _tallies(found: Differences, names: _Names, counts: Iterable[Count]) -> dict
     for category in TOLD_AT_ONCE:
         for cell in found.cells[category]:
             tallies[names.of(cell)].cells[category].append(cell)
-    appeared, vanished, unarrived, unarrived_before, known = (
+    appeared, vanished, unarrived, missing_before, known = (
         Counter(map(names.of, cells))
         for cells in (
             found.appeared,
             found.vanished,
             found.now.unarrived,
-            found.before.unarrived,
+            found.before.missing,
             found.last.keys() | found.expected,
         )
     )
     for place, tally in tallies.items():
         tally.arrived = tally.results - unarrived[place]
         tally.results_before = tally.results - appeared[place] + vanished[place] if found.against else 0
-        tally.arrived_before = tally.results_before - unarrived_before[place]
+        tally.reported_before = tally.results_before - missing_before[place]
         tally.was_seen = bool(tally.results_before or known[place])
     return tallies
 
@@ -132,7 +131,7 @@ def _of_places(db: Connection, found: Differences, names: _Names, places: Sequen
             place.context,
             place.custom,
             test=None,
-            before=None,
+            before=Status.MISSING.value if place.was_silent else None,
             last=None,
             now=Status.MISSING.value if any(cell in found.now.unarrived for cell in cells) else None,
             since=streak.since if streak else None,
@@ -148,8 +147,8 @@ def _of_places(db: Connection, found: Differences, names: _Names, places: Sequen
 def _silences(db: Connection, found: Differences, places: Sequence[WholePlace]) -> dict[int, Streak]:
     """Since when each silent place is so, by its number."""
     silent = [number for number, place in enumerate(places) if place.category is Category.SILENT]
-    since = {number: Streak(found.run.name, 1, is_longer=False) for number in silent}
-    longer = [number for number in silent if places[number].was_silent]
+    since = dict.fromkeys(silent, Streak(found.run.name, 1, is_longer=False))
+    longer = [number for number in silent if not places[number].reported or not found.is_with_newest]
     asked = [(places[number].project, {cell >> 32 for cell in places[number].cells}) for number in longer]
     since.update(zip(longer, history.silences(db, asked, found.run, found.past), strict=True))
     return since
@@ -185,14 +184,13 @@ def _of_cells(
 
 def _streaks(db: Connection, found: Differences, singles: Mapping[Category, Sequence[Cell]]) -> dict[Cell, Streak]:
     """Since when each test that fails or is missing does so."""
-    tonight = Streak(found.run.name, 1, is_longer=False)
-    since = dict.fromkeys(singles.get(Category.NEWLY_FAILING, ()), tonight)
-    missing = singles.get(Category.MISSING, ())
-    since.update(dict.fromkeys(missing, tonight))
-    failing = singles.get(Category.STILL_FAILING, ())
+    new, missing = singles.get(Category.NEWLY_FAILING, ()), singles.get(Category.MISSING, ())
+    since = dict.fromkeys([*new, *missing], Streak(found.run.name, 1, is_longer=False))
+    failing = [*singles.get(Category.STILL_FAILING, ()), *(() if found.is_with_newest else new)]
     since.update(history.streaks(db, failing, FAILING, found.run, found.past))
-    longer = [cell for cell in missing if found.status_before(cell) in {None, Status.MISSING}]
-    since.update(history.streaks(db, longer, {Status.MISSING}, found.run, found.past))
+    if found.is_with_newest:
+        missing = [cell for cell in missing if found.status_before(cell) in {None, Status.MISSING}]
+    since.update(history.streaks(db, missing, {Status.MISSING}, found.run, found.past))
     return since
 
 

@@ -40,8 +40,9 @@ class Side:
 
     statuses: dict[Cell, str] = field(default_factory=dict)
     ids: dict[Cell, int] = field(default_factory=dict)
+    missing: set[Cell] = field(default_factory=set)
     unarrived: set[Cell] = field(default_factory=set)
-    """Recorded missing by a check. (Some logs report M themselves; those arrived.)"""
+    """Of those missing: recorded by a check. (Some logs report M themselves; those arrived.)"""
     results: int = 0
     """All that the run has, what passed included."""
 
@@ -55,8 +56,10 @@ def _side(db: Connection, run: Run) -> Side:
     for cell, status, id_, import_id in rows:
         side.statuses[cell] = status
         side.ids[cell] = id_
-        if status == Status.MISSING and import_id is None:
-            side.unarrived.add(cell)
+        if status == Status.MISSING:
+            side.missing.add(cell)
+            if import_id is None:
+                side.unarrived.add(cell)
     (side.results,) = db.execute("SELECT count(*) FROM result WHERE run_id = ?", (run.id,)).fetchone()
     return side
 
@@ -94,6 +97,11 @@ class Differences:
     expected: set[Cell] = field(default_factory=set)
     """Of those without a last report: the ones that were expected before."""
     cells: defaultdict[Category, list[Cell]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def is_with_newest(self) -> bool:
+        """Whether the run compared with is the one before: what is new then began in this run."""
+        return not self.past or self.past[0] == self.against
 
     def status(self, cell: Cell) -> str | None:
         """The status in the run; None: not there."""
@@ -147,8 +155,7 @@ def _look_back(db: Connection, found: Differences, against: Run) -> None:
         older = runs.earlier(db, against.name, history.MOST_RUNS)
         past = [against, *older]
     found.past = past
-    now = found.now.statuses
-    returned = {cell for cell, status in found.before.statuses.items() if status == Status.MISSING} - found.vanished
-    asked = {cell for cell in found.appeared | returned if now.get(cell) != Status.MISSING}
+    returned = found.before.missing - found.vanished - found.now.missing
+    asked = found.appeared | returned
     found.last = history.last_reports(db, asked, older)
     found.expected = history.expected_before(db, asked - found.last.keys() - returned, found.run)

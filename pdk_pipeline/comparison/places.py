@@ -28,8 +28,10 @@ class WholePlace(NamedTuple):
     """None, like `custom`: the whole host."""
     custom: str | None
     cells: list[Cell]
+    reported: bool
+    """It had other results than M in the run compared with."""
     was_silent: bool
-    """Nothing had arrived from it in the run compared with either."""
+    """It is silent, and had only M there."""
 
 
 @dataclass
@@ -39,8 +41,11 @@ class Tally:
     results: int = 0
     """In the run, M included."""
     arrived: int = 0
+    """Those that a log brought."""
     results_before: int = 0
-    arrived_before: int = 0
+    """In the run compared with."""
+    reported_before: int = 0
+    """Those other than M."""
     was_seen: bool = False
     """One of its cells at least was known before the run."""
     cells: defaultdict[Category, list[Cell]] = field(default_factory=lambda: defaultdict(list))
@@ -50,19 +55,25 @@ class Tally:
         self.results += other.results
         self.arrived += other.arrived
         self.results_before += other.results_before
-        self.arrived_before += other.arrived_before
+        self.reported_before += other.reported_before
         self.was_seen |= other.was_seen
         for category, cells in other.cells.items():
             self.cells[category] += cells
 
-    def whole(self) -> tuple[Category, list[Cell]]:
+    def told(self, project: str, host: str, context: str | None = None, custom: str | None = None) -> WholePlace:
+        """The place as it is told at once; without cells when it is nothing in particular."""
+        category, cells = self._whole()
+        was_silent = bool(category is Category.SILENT and self.results_before and not self.reported_before)
+        return WholePlace(category, project, host, context, custom, cells, self.reported_before > 0, was_silent)
+
+    def _whole(self) -> tuple[Category, list[Cell]]:
         """What the place as a whole is, with the cells that are told by that; none when it is nothing in particular."""
-        if not self.arrived and (self.results or self.arrived_before):
+        if not self.arrived and (self.results or self.reported_before):
             return Category.SILENT, self.cells[Category.MISSING] + self.cells[Category.GONE]
         if not self.arrived:
             return Category.GONE, self.cells[Category.GONE]
         category = Category.BACK if self.was_seen else Category.NEW
-        return category, [] if self.arrived_before else self.cells[category]
+        return category, [] if self.reported_before else self.cells[category]
 
 
 def whole_places(tallies: Mapping[tuple[str, Environment], Tally]) -> Iterator[WholePlace]:
@@ -78,11 +89,9 @@ def whole_places(tallies: Mapping[tuple[str, Environment], Tally]) -> Iterator[W
         host_tally = Tally()
         for _, tally in environments:
             host_tally.add(tally)
-        category, cells = host_tally.whole()
-        if category is Category.SILENT or len(cells) > 1:
-            yield WholePlace(category, project, host, None, None, cells, not host_tally.arrived_before)
-            continue
-        for environment, tally in environments if len(environments) > 1 else ():
-            category, cells = tally.whole()
-            if len(cells) > 1:
-                yield WholePlace(category, project, *environment, cells, not tally.arrived_before)
+        place = host_tally.told(project, host)
+        if place.category is Category.SILENT or len(place.cells) > 1:
+            yield place
+        elif len(environments) > 1:
+            parts = (tally.told(project, *environment) for environment, tally in environments)
+            yield from (part for part in parts if len(part.cells) > 1)
