@@ -27,7 +27,7 @@ BLANK = dict.fromkeys(
 """Every field with a meaning of its own, not given: what the fields of a record begin with."""
 
 _known = itemgetter(*BLANK)
-_CLEAN = re.compile(r"[^ \t\n/.][^ \t\n/]*+(?:/[^ \t\n/]++)*+/?")
+_CLEAN = re.compile(r"[^ \t\n/.][^ \t\n/]*+(?:/[^ \t\n/]++)*/?")
 _ENDINGS = (".xml", ".log")
 _BLANKS = str.maketrans(" \t\n", "___")
 _ATTENTION = frozenset(Attention)

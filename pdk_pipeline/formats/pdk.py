@@ -29,11 +29,12 @@ _HELD_TO_COUNT = 8 << 20
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-# Plain one-line fields: a lower-case name, no white space at either end of the line.
+# Plain one-line fields: a lower-case name, no white space at either end of the line. Possessive is only what repeats a
+# single character: with groups the first releases of Python 3.11 do not find what is there.
 _PLAIN = rb"(?:[a-z_][a-z0-9_.-]*+=[^\n]*+(?<![ \t\r\x0b\x0c])\n)"
-_HEAD = re.compile(rb"\n*+(" + _PLAIN + rb"++)(?:(log:\n)|END\n)")
+_HEAD = re.compile(rb"\n*+(" + _PLAIN + rb"{1,200})(?:(log:\n)|END\n)")
 _LOG_END = re.compile(rb"\n[^.]")
-_TAIL = re.compile(rb"\n\n++(" + _PLAIN + rb"*+)END\n")
+_TAIL = re.compile(rb"\n\n++(" + _PLAIN + rb"{0,200})END\n")
 _FIELD = re.compile(r"([^=]*)=(.*)\n")
 _END_LINE = re.compile(rb"^[ \t\r\x0b\x0c]*END[ \t\r\x0b\x0c]*$\n?", re.MULTILINE)
 _RESUMES = re.compile(rb"^[ \t\r\x0b\x0c]*(?:END[ \t\r\x0b\x0c]*\n|START[ \t\r\x0b\x0c]*$)", re.MULTILINE)
