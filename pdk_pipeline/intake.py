@@ -272,25 +272,27 @@ def _keeping(staging: quarantine.Staging, stream: LogStream) -> Callable[[Reject
 
 def _give_up(settings: Settings, db: Connection, delivery: _Delivery, reason: str) -> Outcome:
     """Quarantine a file whole, unread."""
-    outcome = _outcome(delivery)
-    note = quarantine.keep_file(
-        settings,
-        delivery.path,
-        file=outcome.file,
-        reason=reason,
-        delivery=delivery.id,
-        options=delivery.options.as_json(),
-    )
-    outcome.format = WHOLE_FILE
-    outcome.records = outcome.quarantined = 1
-    outcome.quarantine_item, outcome.sha256 = note.id, note.sha256
-    outcome.size = quarantine.content_path(settings, note.id).stat().st_size
-    outcome.tell(f"quarantined whole: {reason}")
     with database.transaction(db):
-        before = ledger.recorded(db, delivery.id)
-        if before is None:
-            ledger.close_entry(db, ledger.open_entry(db, outcome), outcome)
-    return before or outcome
+        before = ledger.recorded(db, delivery.id)  # as in _take_in
+        if before is not None:
+            ledger.forget_attempts(db, delivery.id)
+            return before
+        outcome = _outcome(delivery)
+        note = quarantine.keep_file(
+            settings,
+            delivery.path,
+            file=outcome.file,
+            reason=reason,
+            delivery=delivery.id,
+            options=delivery.options.as_json(),
+        )
+        outcome.format = WHOLE_FILE
+        outcome.records = outcome.quarantined = 1
+        outcome.quarantine_item, outcome.sha256 = note.id, note.sha256
+        outcome.size = quarantine.content_path(settings, note.id).stat().st_size
+        outcome.tell(f"quarantined whole: {reason}")
+        ledger.close_entry(db, ledger.open_entry(db, outcome), outcome)
+        return outcome
 
 
 def _outcome(delivery: _Delivery) -> Outcome:

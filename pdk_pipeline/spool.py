@@ -274,10 +274,13 @@ def archive_claimed(settings: Settings, claim: str, *, imported_bytes: int) -> P
     path = claimed_file(settings, claim)
     if path is None:
         return None
-    if path.lstat().st_size != imported_bytes:
-        target = _move(path, settings.spool / "incoming", path.name)
-    else:
-        target = archive(settings, path)
+    try:
+        if path.lstat().st_size != imported_bytes:
+            target = _move(path, settings.spool / "incoming", path.name)
+        else:
+            target = archive(settings, path)
+    except FileNotFoundError:
+        return None  # another process was quicker
     with contextlib.suppress(OSError):
         path.parent.rmdir()
     return target
