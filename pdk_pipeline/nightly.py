@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 1800.0
 """Logs that could not be imported after so long (the disk is full) hold up the night no longer."""
 
-AGAIN_SECONDS = 15.0
-"""Between two looks at logs that ought to have been imported."""
+LONGEST_PAUSE_SECONDS = 30.0
+"""Between two looks at logs that ought to have been imported; the pauses double up to it."""
 
 LATE_SETTLE_SECONDS = 300.0
 """What comes after the night has ended is told of once nothing more has come for so long."""
@@ -86,7 +86,8 @@ def import_logs(work: Work) -> StepResult:
         names = ", ".join(name for _, name in waiting[:5])
         raise NightUnfinished(f"{len(waiting)} logs could not be imported: {names}", advice="`pdk doctor` looks why.")
     # At first they are as good as done when this step comes again, behind them in the queue; later something is amiss.
-    return Again(waiting, pause=AGAIN_SECONDS if work.step.outcome else 0.0)
+    looks = (work.step.outcome or {}).get("looks", 0)
+    return Again(waiting, pause=min(looks and 2.0**looks, LONGEST_PAUSE_SECONDS))
 
 
 def gen_expected(work: Work) -> StepResult:
@@ -273,7 +274,8 @@ def _done(work: Work, token: str, do: Callable[[Work], StepResult]) -> Again | N
         return None
     result = do(work)
     if isinstance(result, Again):
-        nights.note(work.db, work.step, {"waiting_for": len(result.logs)})
+        looks = (work.step.outcome or {}).get("looks", 0) + 1
+        nights.note(work.db, work.step, {"waiting_for": len(result.logs), "looks": looks})
         return result
     if isinstance(result, LeftOut):
         nights.finish(work.db, work.step, "left out", work.now, error=result.why)
