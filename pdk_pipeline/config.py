@@ -57,6 +57,13 @@ class Settings(BaseSettings):
     broker_url: BrokerAddress = Field(
         default=None, description="address of a Redis of your own; without one, `pdk up` or this process does the work"
     )
+    broker_ca_file: File | None = Field(
+        default=None, description="certificates to trust a rediss:// broker by, in place of the machine's own"
+    )
+    broker_cert_file: File | None = Field(
+        default=None, description="our own certificate, for a broker that asks for one (tls-auth-clients)"
+    )
+    broker_key_file: File | None = Field(default=None, description="its key")
     timezone: TimeZone = Field(
         default="", description="the site's time zone, e.g. Europe/Berlin; empty is the machine's own"
     )

@@ -125,6 +125,10 @@ class BrokerUnavailable(PassingFault):
     """The broker does not answer."""
 
 
+class BrokerFull(PassingFault):
+    """The broker has no room."""
+
+
 class TaskFailed(PdkError):
     """The worker could not do it."""
 
