@@ -136,9 +136,9 @@ class _Rows:
         self.environments[environment] = row[0]
         return int(row[0])
 
-    def _learn_tests(self) -> None:
-        """Make sure that `tests` knows the id of every test of the batch."""
-        unknown = {(result.test_name, result.project) for result in self.batch} - self.tests.keys()
+    def _learn_tests(self, named: list[tuple[str, str]]) -> None:
+        """Make sure that `tests` knows the id of every test that is named."""
+        unknown = set(named) - self.tests.keys()
         by_project: defaultdict[str, list[str]] = defaultdict(list)
         for name, project in unknown:
             by_project[project].append(name)
@@ -161,7 +161,6 @@ class _Rows:
     def _flush(self) -> None:
         if not self.batch:
             return
-        self._learn_tests()
         keys = self._keys()
         there = self._already_there(keys)
         inserts = dict(zip(keys, self.batch, strict=True))
@@ -215,15 +214,16 @@ class _Rows:
         return inserts, updates
 
     def _keys(self) -> list[Key]:
-        """(run, environment, test) of each result of the batch, as ids."""
-        runs, environments, tests = self.runs, self.environments, self.tests
+        """Of each result of the batch."""
+        named = [(result.test_name, result.project) for result in self.batch]
+        self._learn_tests(named)
+        runs, environments = self.runs, self.environments
         keys = []
-        for result in self.batch:
-            test_run, project, host, context, custom, name, *_ = result
+        for result, test in zip(self.batch, named, strict=True):
+            test_run, environment = result[0], result[2:5]
             run_id = runs.get(test_run) or self._run_id(test_run)
-            environment = (host, context, custom)
             environment_id = environments.get(environment) or self._environment_id(environment)
-            keys.append((run_id, environment_id, tests[name, project]))
+            keys.append((run_id, environment_id, self.tests[test]))
         return keys
 
     def _already_there(self, keys: list[Key]) -> dict[Key, tuple[int, str]]:
@@ -267,7 +267,7 @@ class _Rows:
             )
 
     def _values(self, run_id: int, result: Result) -> tuple[object, ...]:
-        *_, status, attn, start, end, runner, location, tda, tra, log = result
+        status, attn, start, end, runner, location, tda, tra, log = result[6:]
         return (
             status,
             attn,
