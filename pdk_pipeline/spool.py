@@ -211,7 +211,7 @@ def claimed_file(settings: Settings, claim: str) -> Path | None:
         return None
 
 
-def receive(settings: Settings, name: str, content: bytes) -> Path:
+def receive(settings: Settings, name: str, content: bytes | memoryview) -> Path:
     """Write a log that came whole from elsewhere into incoming/, safe from a power cut. Returns where it lies.
 
     A log of that name which is there already is replaced in one step: names of what is received tell their content.
@@ -231,9 +231,12 @@ def receive(settings: Settings, name: str, content: bytes) -> Path:
     return incoming / name
 
 
-def holds(settings: Settings, name: str) -> bool:
-    """Whether a log of that name waits in incoming/ or is being imported."""
-    return (settings.spool / "incoming" / name).exists() or any((settings.spool / "processing").glob(f"*/{name}"))
+def holds(settings: Settings, *names: str) -> bool:
+    """Whether a log whose name matches one of these patterns waits in incoming/ or is being imported."""
+    # In this order: a log that is being claimed is seen in the one place or the other.
+    return any(
+        next(settings.spool.glob(f"{place}/{name}"), None) for place in ("incoming", "processing/*") for name in names
+    )
 
 
 def put_claimed(settings: Settings, name: str, chunks: Iterable[bytes]) -> str:

@@ -13,7 +13,7 @@ from celery.signals import after_setup_logger
 
 import beat_schedule
 from pdk_pipeline.config import settings
-from workers import broker
+from workers import broker, connection
 from workers.queues import DEFAULT, PRIORITY_STEPS, QUEUES, ROUTINE, route
 
 if TYPE_CHECKING:
@@ -75,9 +75,12 @@ def _in_words(outcome: Any) -> str:
 def _configuration() -> dict[str, Any]:
     current = settings()
     url = broker.address(current)
+    secured = connection.tls(current)
     return {
         "broker_url": url,
+        "broker_use_ssl": secured,
         "result_backend": url,
+        "redis_backend_use_ssl": secured,
         "result_expires": DAY_SECONDS,
         "timezone": current.timezone or _machine_zone(),
         "beat_schedule": beat_schedule.schedule(current),

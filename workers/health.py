@@ -8,7 +8,10 @@ from pdk_pipeline.doctor import Finding, State
 from pdk_pipeline.status import Need
 from workers import broker, redis_server
 from workers.app import app
+from workers.connection import client
 from workers.queues import PRIORITY_STEPS, QUEUES
+
+__all__ = ["Work", "client", "consumed_queues", "examine", "look", "waiting"]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +61,7 @@ def look(settings: Settings) -> Work:
         return Work(None, {}, {}, [])
     try:
         with client(url) as redis:
-            queues = {queue.name: _waiting(redis, queue.name) for queue in QUEUES}
+            queues = {queue.name: waiting(redis, queue.name) for queue in QUEUES}
             workers = consumed_queues()
     except (RedisError, OSError, ValueError) as error:
         need = Need(
@@ -71,22 +74,11 @@ def look(settings: Settings) -> Work:
     return Work(broker.shown(url), workers, queues, needs)
 
 
-def _waiting(redis: Redis, queue: str) -> int:
+def waiting(redis: Redis, queue: str) -> int:
+    """How many tasks wait in a queue."""
     # Each priority is a list of its own: the name alone, or with the priority behind a separator.
     names = [queue, *(f"{queue}\x06\x16{priority}" for priority in PRIORITY_STEPS[1:])]
     return sum(int(redis.llen(name)) for name in names)
-
-
-def client(url: str, *, decode: bool = True, timeout_seconds: float = 2, connect_seconds: float = 2) -> Redis:
-    """A connection of our own to the broker, for what Celery does not ask of it."""
-    from redis import Redis  # noqa: PLC0415
-
-    return Redis.from_url(
-        url.replace("redis+socket://", "unix://"),
-        socket_connect_timeout=connect_seconds,
-        socket_timeout=timeout_seconds,
-        decode_responses=decode,
-    )
 
 
 def _server(url: str, redis: Redis) -> Iterator[Finding]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from celery import states
 from kombu.exceptions import OperationalError
 
-from pdk_pipeline.errors import BrokerUnavailable, NotPermitted, PdkError, TaskFailed
-from workers import broker, health
+from pdk_pipeline.errors import NotPermitted, PdkError, TaskFailed
+from workers import connection, health
 from workers.app import app
 from workers.queues import ON_DEMAND, WRITER, queue_of
 from workers.single_writer import WRITER_TRANSPORT_OPTIONS
@@ -80,7 +80,7 @@ def _connect(url: str) -> None:
 
 def send(url: str, calls: Sequence[Call]) -> None:
     """Send the calls in order. Raises NotPermitted, or BrokerUnavailable within three seconds."""
-    from redis.exceptions import AuthenticationError, NoPermissionError  # noqa: PLC0415  (loaded with the broker)
+    from redis.exceptions import NoPermissionError  # noqa: PLC0415  (loaded with the broker)
 
     _connect(url)
     waiting = list(reversed(calls))
@@ -89,12 +89,11 @@ def send(url: str, calls: Sequence[Call]) -> None:
         try:
             _send_all(waiting)
         except NoPermissionError as error:
-            raise NotPermitted(f"{broker.shown(url)}: {error}") from None
+            raise connection.fault(url, error) from None
         except OperationalError as error:
-            if isinstance(error.__cause__, AuthenticationError):
-                raise NotPermitted(f"{broker.shown(url)}: {error}") from None
-            if time.monotonic() >= deadline:
-                raise _unavailable(url, error) from None
+            fault = connection.fault(url, error)
+            if isinstance(fault, NotPermitted) or time.monotonic() >= deadline:
+                raise fault from None
             time.sleep(LONGEST_PAUSE)
 
 
@@ -116,13 +115,6 @@ def _send_all(waiting: list[Call]) -> None:
             waiting.pop()
 
 
-def _unavailable(url: str, error: Exception) -> BrokerUnavailable:
-    return BrokerUnavailable(
-        f"{broker.shown(url)}: {error}",
-        advice="Is it running, and PDK_BROKER_URL right? `pdk doctor` looks; --local does the work without it.",
-    )
-
-
 class Waiting:
     """Waits for tasks that were sent."""
 
@@ -132,13 +124,11 @@ class Waiting:
         calls: Sequence[Call],
         on_progress: Callable[[int, int, int], None],
         on_note: Callable[[str], None],
-        wait_seconds: float = float("inf"),
     ) -> None:
         self.url = url
         self.calls = calls
         self.on_progress = on_progress
         self.on_note = on_note
-        self.give_up_at = time.monotonic() + wait_seconds
         self.pending = dict(enumerate(calls))
         self.last_seen: dict[int, Any] = {}
         self.moved_at = time.monotonic()
@@ -146,9 +136,9 @@ class Waiting:
         self.noted: set[str] = set()
 
     def outcomes(self) -> Iterator[tuple[int, dict[str, Any] | PdkError]]:
-        """What came of each, as they finish. Ends early, without the rest, when `wait_seconds` are over."""
+        """What came of each, as they finish."""
         pause = SHORTEST_PAUSE
-        while self.pending and time.monotonic() < self.give_up_at:
+        while self.pending:
             finished = False
             for index, meta in self._look():
                 if meta["status"] in states.READY_STATES:
@@ -176,7 +166,7 @@ class Waiting:
             payloads = backend.mget(keys)
         except (RedisError, OperationalError) as error:
             if time.monotonic() - self.answered_at > BROKER_GONE_SECONDS:
-                raise _unavailable(self.url, error) from None
+                raise connection.fault(self.url, error) from None
             self._note("the broker has gone away; waiting for it to come back")
             return []
         self.answered_at = time.monotonic()
@@ -198,7 +188,7 @@ class Waiting:
         self.moved_at = time.monotonic()
         from redis.exceptions import RedisError  # noqa: PLC0415
 
-        # A test machine's user may not ask who works.
+        # Not every user of the broker may ask who works.
         with contextlib.suppress(OperationalError, OSError, RedisError):
             begun = [index for index in self.pending if index in self.last_seen]
             if begun:

@@ -16,7 +16,7 @@ from celery.signals import celeryd_init, worker_process_init
 from pdk_pipeline import database
 from pdk_pipeline.config import settings
 from pdk_pipeline.errors import PdkError
-from workers import broker
+from workers import broker, door, message
 from workers.app import DAY_SECONDS, app
 from workers.queues import DEFAULT, INTAKE, WRITER
 
@@ -62,9 +62,10 @@ def prepare_worker(conf: Any, options: dict[str, Any], **_: object) -> None:
 
 def _know_only_what_is_received() -> None:
     """Whoever may put messages into the queue `intake` can name any task: here there is but one."""
+    door.close()
     app.finalize()
     for name in list(app.tasks):
-        if name != "receive_log":
+        if name != message.TASK:
             app.tasks.pop(name)
 
 

@@ -1,45 +1,67 @@
 """Sending a log from a test machine: packed, put into the broker under its own checksum, and a task to take it there.
 
 The value is a line of JSON that says what it is, and then the log, compressed. So a log whose task was lost can
-still be taken by the server's sweep.
+still be taken by the server's sweep. Neither Celery nor kombu is needed on this side (see `message`).
 """
 
 from __future__ import annotations
 
 import getpass
 import hashlib
+import io
 import json
 import re
 import socket
-import uuid
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import zstandard
 
-from pdk_pipeline import formats
-from pdk_pipeline.errors import BrokerUnavailable, LogTooLarge, NotALog, NotPermitted, PdkError, UnreadableLog
+from pdk_pipeline import errors, formats
+from pdk_pipeline.errors import (
+    BrokerUnavailable,
+    LogTooLarge,
+    NotALog,
+    NotReceived,
+    PdkError,
+    TaskFailed,
+    UnreadableLog,
+)
 from pdk_pipeline.formats.stream import open_log
 from pdk_pipeline.results import Rejection, Result
-from workers import broker, health, sending
+from workers import broker, connection, message
+from workers.queues import INTAKE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from redis import Redis
+
     from pdk_pipeline.config import Settings
 
-KEY = re.compile(r"blob:[0-9a-f]{64}")
 KEPT_SECONDS = 3 * 86_400
 """The broker keeps a log that nobody takes for so long: a weekend without a server."""
 
-TASK = "receive_log"
-
 SENDING_SECONDS = 60
-"""The broker takes each piece of a log within so long."""
+"""A broker that has answered once may take so long for each further answer, and be away for so long …"""
+
+SLOWEST_BYTES_A_SECOND = 100_000
+"""… and a log takes no longer to get there than at this speed."""
+
+REFUSED_SECONDS = 1.5
+"""A broker that refuses may just be starting again: so long it is asked again."""
+
+SHORTEST_LOOK, LONGEST_LOOK = 0.02, 0.25
+"""Seconds between two looks for the outcome."""
+
+ASK_AGAIN_SECONDS = 10
+"""When there is no outcome after so long, the task is sent once more, and again after twice the time."""
 
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00")
 _UNFIT = re.compile(r"[^\w.+@,=:~-]+")
+_LONGEST_NAME_BYTES = 200
 
 
 @dataclass(frozen=True)
@@ -49,7 +71,6 @@ class Parcel:
     content: bytes
     """The log, compressed."""
     name: str
-    """What it is to be called on the server: it tells the content, so that the same log is the same file."""
     results: int
     bad: int
     first_problem: str
@@ -81,14 +102,32 @@ class Label:
         """The label of a value that begins so. Raises NotALog."""
         try:
             told: dict[str, Any] = json.loads(beginning.partition(b"\n")[0])
-            return cls(clean_name(str(told["name"])), str(told["sender"])[:200], str(told["task"]), bool(told["again"]))
-        except (ValueError, KeyError, TypeError):
+            label = cls(clean_name(told["name"]), str(told["sender"])[:200], told["task"], bool(told["again"]))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise NotALog("what was sent has no label that can be read") from None
+        if not message.is_id(label.task):
+            raise NotALog("what was sent has no label that can be read")
+        return label
+
+    def file_name(self, key: str) -> str:
+        """What the log is called on the server: its name and its content, so that the same log is the same file."""
+        nonce = f"-{self.task[:6]}" if self.again else ""
+        return f"{self.name}.{_short(key)}{nonce}"
+
+
+def file_names(key: str) -> tuple[str, str]:
+    """Patterns of all names that a log with this key can have on the server. The sender has no part in their ends."""
+    return f"*.{_short(key)}", f"*.{_short(key)}-??????"
+
+
+def _short(key: str) -> str:
+    return key.removeprefix("blob:")[:12]
 
 
 def clean_name(name: str) -> str:
     """A file's name that leads nowhere else, is not hidden and can be shown."""
-    return _UNFIT.sub("_", name.rpartition("/")[2]).lstrip(".")[-200:] or "log"
+    fit = _UNFIT.sub("_", name.rpartition("/")[2]).encode()[-_LONGEST_NAME_BYTES:].decode("utf-8", "ignore")
+    return fit.lstrip(".") or "log"
 
 
 def pack(settings: Settings, path: Path, *, again: bool = False) -> Parcel:
@@ -116,18 +155,20 @@ def pack(settings: Settings, path: Path, *, again: bool = False) -> Parcel:
             f"{path}: {len(content):,} bytes compressed, {limit:,} are allowed",
             advice="Split it, or copy it into the server's incoming/; the setting submit_limit_mb is the limit.",
         )
-    digest = hashlib.sha256(content).hexdigest()[:12]
-    nonce = f"-{uuid.uuid4().hex[:6]}" if again else ""
-    name = f"{clean_name(path.name)}.{digest}{nonce}"
-    return Parcel(content, name, results, bad, first_problem, again)
+    return Parcel(content, clean_name(path.name), results, bad, first_problem, again)
 
 
 def _compressed(path: Path) -> bytes:
+    packed = io.BytesIO()
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            if file.read(8).startswith(_COMPRESSED):
+                return path.read_bytes()
+            file.seek(0)
+            zstandard.ZstdCompressor(level=3).copy_stream(file, packed)
     except OSError as error:
         raise UnreadableLog(f"{path}: {error.strerror}") from None
-    return content if content.startswith(_COMPRESSED) else zstandard.ZstdCompressor(level=3).compress(content)
+    return packed.getvalue()
 
 
 def sender() -> str:
@@ -145,36 +186,117 @@ def submit(
     """Send a parcel, and wait until the server has it on its disk. Returns what the server says of it.
 
     None: nobody has taken it after `wait_seconds`; it is safe in the broker for KEPT_SECONDS.
-    Raises BrokerUnavailable, NotPermitted, and what the server refuses it with.
+    Raises BrokerUnavailable within three seconds when there is no answer at all, BrokerFull, NotPermitted, and what
+    the server refuses it with.
     """
     url = broker.address(settings)
     if url is None:
         raise BrokerUnavailable(
             "none is named", advice="PDK_BROKER_URL names the server's, e.g. rediss://submit:password@server:6379/0."
         )
-    call = sending.Call(TASK, (parcel.key,), parcel.name)
-    _put(url, parcel, Label(parcel.name, sender(), call.id, parcel.again))
-    sending.send(url, [call])
-    waiting = sending.Waiting(url, [call], lambda *_: None, on_note, wait_seconds)
-    for _, outcome in waiting.outcomes():
-        if isinstance(outcome, PdkError):
-            raise outcome
-        return outcome
-    return None
+    _knock(url)
+    sending_seconds = SENDING_SECONDS + len(parcel.content) / SLOWEST_BYTES_A_SECOND
+    with connection.client(url, timeout_seconds=sending_seconds, connect_seconds=SENDING_SECONDS) as redis:
+        return _Submission(url, redis, parcel, on_note).carry_out(wait_seconds)
 
 
-def _put(url: str, parcel: Parcel, label: Label) -> None:
-    from redis.exceptions import AuthenticationError, NoPermissionError, RedisError  # noqa: PLC0415
+def _knock(url: str) -> None:
+    """See whether the broker answers at all, and lets us in: a person is told at once when it does not."""
+    deadline = time.monotonic() + REFUSED_SECONDS
+    while True:
+        try:
+            with connection.told_of(url), connection.client(url) as redis:
+                redis.ping()
+        except BrokerUnavailable:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
-    try:
-        with health.client(url, timeout_seconds=SENDING_SECONDS, connect_seconds=2) as redis:
-            # The same log that is there already stays, with its label.
-            redis.set(parcel.key, label.value(parcel.content), ex=KEPT_SECONDS, nx=True)
-    except (AuthenticationError, NoPermissionError) as error:
-        raise NotPermitted(
-            f"{broker.shown(url)}: {error}", advice="Are user and password in PDK_BROKER_URL right?"
-        ) from None
-    except (RedisError, OSError) as error:
-        raise BrokerUnavailable(
-            f"{broker.shown(url)}: {error}", advice="Nothing was sent. Is PDK_BROKER_URL right, and the server up?"
-        ) from None
+
+class _Submission:
+    """One parcel on its way, through a broker that may be slow, full or away for a while."""
+
+    def __init__(self, url: str, redis: Redis, parcel: Parcel, on_note: Callable[[str], None]) -> None:
+        self.url = url
+        self.redis = redis
+        self.parcel = parcel
+        self.on_note = on_note
+        self.noted: set[str] = set()
+        self.task = ""
+
+    def carry_out(self, wait_seconds: float) -> dict[str, Any] | None:
+        give_up_at = time.monotonic() + wait_seconds
+        while True:
+            self._put()
+            try:
+                return self._outcome(give_up_at)
+            except NotReceived:
+                # The broker has lost it: it was killed within a second of getting it.
+                if time.monotonic() >= give_up_at:
+                    raise
+                time.sleep(1)
+
+    def _put(self) -> None:
+        self.task = message.new_id()
+        label = Label(self.parcel.name, sender(), self.task, self.parcel.again)
+        value = label.value(self.parcel.content)
+        # The same log that is there already stays, with its label.
+        self._patiently(lambda: self.redis.set(self.parcel.key, value, ex=KEPT_SECONDS, nx=True))
+        self._ask()
+
+    def _ask(self) -> None:
+        request = json.dumps(message.compose(self.task, self.parcel.key, f"({self.parcel.name!r})"))
+        self._patiently(lambda: self.redis.lpush(INTAKE, request))
+
+    def _outcome(self, give_up_at: float) -> dict[str, Any] | None:
+        """What the server says of it; None when it has said nothing until then. Raises what it refuses it with."""
+        pause, patience = SHORTEST_LOOK, float(ASK_AGAIN_SECONDS)
+        ask_again_at = time.monotonic() + patience
+        while time.monotonic() < give_up_at:
+            told = self._patiently(lambda: self.redis.get(f"celery-task-meta-{self.task}"))
+            meta: dict[str, Any] = json.loads(told) if told else {"status": "PENDING"}
+            if meta["status"] == "SUCCESS":
+                outcome: dict[str, Any] = meta["result"]
+                return outcome
+            if meta["status"] == "FAILURE":
+                raise _error(meta["result"])
+            if meta["status"] == "RETRY":
+                self._note(f"the server could not take it yet: {_error(meta['result'])}; it is tried again")
+            if time.monotonic() >= ask_again_at:
+                # Lost between broker and worker, or with a worker that was killed. To be asked twice does no harm.
+                self._ask()
+                patience *= 2
+                ask_again_at = time.monotonic() + patience
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_LOOK)
+        return None
+
+    def _patiently(self, command: Callable[[], Any]) -> Any:
+        """What the broker answers to a command that may be given twice."""
+        deadline = time.monotonic() + SENDING_SECONDS
+        while True:
+            try:
+                with connection.told_of(self.url):
+                    return command()
+            except errors.PassingFault as error:
+                if time.monotonic() >= deadline:
+                    raise
+                self._note(f"{error.particulars}; waiting for it to get better")
+                time.sleep(0.5)
+
+    def _note(self, text: str) -> None:
+        if text not in self.noted:
+            self.noted.add(text)
+            self.on_note(text)
+
+
+def _error(result: dict[str, Any]) -> PdkError:
+    """The error that a worker tells of."""
+    kind = getattr(errors, str(result["exc_type"]), None)
+    if result.get("exc_module") == errors.__name__ and isinstance(kind, type) and issubclass(kind, PdkError):
+        return kind(*map(str, result["exc_message"]))
+    told = result["exc_message"]
+    text = " ".join(map(str, told)) if isinstance(told, list) else str(told)
+    return TaskFailed(f"{result['exc_type']}: {text}", advice="The log of the worker `intake` tells more.")
