@@ -18,6 +18,10 @@ ALWAYS_SHOWN = "PFEM"
 
 IN_ORDER = "PFEDM"
 
+OTHER = "other"
+MOST_OWN = 2
+"""So many of a site's own statuses have a column each."""
+
 MOST_ROWS = 30
 """So many places are shown in numbers; of more, the worst."""
 
@@ -44,9 +48,16 @@ def is_bad(statuses: Mapping[str, int]) -> bool:
 
 
 def statuses_of(document: Document) -> list[str]:
-    """The statuses to show."""
+    """The statuses to show; OTHER stands for a site's own when they are many."""
     occur = {status for status, results in document.statuses.items() if results} | set(ALWAYS_SHOWN)
-    return [status for status in IN_ORDER if status in occur] + sorted(occur - set(IN_ORDER))
+    own = sorted(occur - set(IN_ORDER))
+    return [status for status in IN_ORDER if status in occur] + (own if len(own) <= MOST_OWN else [OTHER])
+
+
+def figures(statuses: Mapping[str, int], shown: Sequence[str]) -> list[int]:
+    """How many results there are of each of the statuses that are shown."""
+    other = sum(results for status, results in statuses.items() if status not in IN_ORDER)
+    return [other if status == OTHER else statuses.get(status, 0) for status in shown]
 
 
 class Places(NamedTuple):

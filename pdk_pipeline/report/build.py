@@ -67,10 +67,10 @@ def build(
     told = [change for of_project in changes.values() for change in of_project]
     at_once = fold.wholly_silent(comparison, told)
     parts = [_part(comparison, project, wish, changes[project], at_once) for project, wish in chosen.items()]
-    parts = _cut_each(parts, chosen) if wishes is not None else _cut(parts, most_lines)
+    silent, parts = _cut_parts(fold.silent_hosts(at_once), parts, most_lines, wishes)
     statuses = sum((Counter(part.statuses) for part in parts), Counter[str]())
     essence = _essence(told, statuses, is_whole=all(wish.is_of_everything for wish in chosen.values()))
-    return _document(comparison, parts, essence, (change.key for change in told), fold.silent_hosts(at_once))
+    return _document(comparison, parts, essence, (change.key for change in told), silent)
 
 
 def addendum(
@@ -107,11 +107,9 @@ def addendum(
         if groups:
             essence = ", ".join(group.phrase for group in groups)
             parts.append(part._replace(groups=tuple(groups), essence=essence, rows=(), nights=()))
-    parts = _cut_each(parts, chosen) if wishes is not None else _cut(parts, most_lines)
+    silent, parts = _cut_parts(fold.silent_hosts(at_once), parts, most_lines, wishes)
     essence = "; ".join(part.essence for part in parts) or "nothing changed"
-    return _document(
-        comparison, parts, essence, sorted(now, key=_as_text), fold.silent_hosts(at_once), is_addendum=True
-    )
+    return _document(comparison, parts, essence, sorted(now, key=_as_text), silent, is_addendum=True)
 
 
 def _as_text(key: Key) -> tuple[str, ...]:
@@ -211,30 +209,39 @@ def _settled(keys: Collection[Key], fresh: Collection[Change], wish: Wish) -> li
     ]
 
 
-def _cut_each(parts: Sequence[Part], wishes: Mapping[str, Wish]) -> list[Part]:
-    return [cut for part in parts for cut in _cut([part], wishes[part.project].most_lines)]
+def _cut_parts(
+    silent: tuple[Group, ...],
+    parts: Sequence[Part],
+    most_lines: int | None,
+    wishes: Mapping[str, Wish] | None,
+) -> tuple[tuple[Group, ...], list[Part]]:
+    """All of it with no more lines than wanted: in all, or of each project as its wish says."""
+    if wishes is None:
+        silent, *cut = _cut([silent, *(part.groups for part in parts)], most_lines)
+    else:
+        limits = [wishes[part.project].most_lines for part in parts]
+        (silent,) = _cut([silent], None if None in limits else max(filter(None, limits), default=0))
+        cut = [_cut([part.groups], limit)[0] for part, limit in zip(parts, limits, strict=True)]
+    return silent, [part._replace(groups=groups) for part, groups in zip(parts, cut, strict=True)]
 
 
-def _cut(parts: Sequence[Part], most_lines: int | None) -> list[Part]:
-    """The parts with at most so many lines in all: the most urgent category of every project before the next."""
+def _cut(every: Sequence[tuple[Group, ...]], most_lines: int | None) -> list[tuple[Group, ...]]:
+    """The groups with at most so many lines in all: the most urgent category everywhere before the next."""
     if most_lines is None:
-        return list(parts)
+        return list(every)
     order = list(Category)
-    left = max(most_lines, 0)
-    kept: dict[tuple[int, int], Group] = {}
     numbered = [
         (group.is_settled, order.index(group.category), number, place, group)
-        for number, part in enumerate(parts)
-        for place, group in enumerate(part.groups)
+        for number, groups in enumerate(every)
+        for place, group in enumerate(groups)
     ]
+    left = max(most_lines, 0)
+    kept: dict[tuple[int, int], Group] = {}
     for _, _, number, place, group in sorted(numbered, key=lambda each: each[:4]):
         lines = group.lines[:left]
         left -= len(lines)
         kept[number, place] = group._replace(lines=lines, more=len(group.lines) - len(lines))
-    return [
-        part._replace(groups=tuple(kept[number, place] for place in range(len(part.groups))))
-        for number, part in enumerate(parts)
-    ]
+    return [tuple(kept[number, place] for place in range(len(groups))) for number, groups in enumerate(every)]
 
 
 def _document(

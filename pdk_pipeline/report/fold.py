@@ -6,8 +6,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from pdk_pipeline.comparison import Category, CauseKind, Environment
+from pdk_pipeline.comparison.changes import FAILING
 from pdk_pipeline.report import wording
 from pdk_pipeline.report.document import Group, Line
+from pdk_pipeline.results import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -54,14 +56,14 @@ def _tests(changes: Iterable[Change]) -> int:
 def groups(comparison: Comparison, changes: Iterable[Change], is_listed: Callable[[Change], bool]) -> tuple[Group, ...]:
     """The changes of one project, by category; those that are not listed are counted."""
     found = by_category(changes)
-    ran = _Ran(comparison, found.get(Category.MISSING, ()))
+    known = _Known(comparison, found.get(Category.MISSING, ()))
     return tuple(
         Group(
             category,
             phrase(category, of_it),
             _detail(category, of_it),
             _count(category, of_it),
-            tuple(_lines(ran, filter(is_listed, of_it))),
+            tuple(_lines(known, filter(is_listed, of_it))),
         )
         for category, of_it in found.items()
     )
@@ -89,12 +91,7 @@ def wholly_silent(comparison: Comparison, changes: Iterable[Change]) -> dict[str
     for change in changes:
         if change.category is Category.SILENT and change.context is None:
             by_host[change.host].append(change)
-    silent = {
-        (change.project, change.host)
-        for change in comparison.changes
-        if change.category is Category.SILENT and change.context is None
-    }
-    reporting = {count.host for count in comparison.counts if (count.project, count.host) not in silent}
+    reporting = {count.host for count in comparison.counts if count.status != Status.MISSING}
     return {host: found for host, found in by_host.items() if len(found) > 1 and host not in reporting}
 
 
@@ -121,16 +118,22 @@ def silent_hosts(hosts: Mapping[str, Sequence[Change]]) -> tuple[Group, ...]:
 # Lines -------------------------------------------------------------------------------------------------------
 
 
-class _Ran:
-    """Where a test could have had the same change."""
+class _Known:
+    """What else is known of the tests: where they ran, and what is missing."""
 
     def __init__(self, comparison: Comparison, missing: Iterable[Change]) -> None:
         self.environments = comparison.environments
+        self.has_past = comparison.against is not None
         self.missing: defaultdict[str | None, set[Environment]] = defaultdict(set)
+        self.beneath: defaultdict[str, set[str | None]] = defaultdict(set)
+        """By the test that could not be collected: the tests that are missing for that."""
         for change in missing:
             self.missing[change.test].add(environment(change))
+            if change.cause is not None and change.cause.kind is CauseKind.COLLECTION_ERROR:
+                self.beneath[change.cause.name].add(change.test)
 
-    def of(self, changes: Sequence[Change]) -> set[Environment]:
+    def ran(self, changes: Sequence[Change]) -> set[Environment]:
+        """Where the test could have had the same change."""
         first = changes[0]
         changed = {environment(change) for change in changes}
         ran = set(self.environments.get((first.project, first.test or ""), ()))
@@ -144,7 +147,7 @@ def environment(change: Change) -> Environment:
     return Environment(change.host, change.context or "", change.custom or "")
 
 
-def _lines(ran: _Ran, changes: Iterable[Change]) -> list[Line]:
+def _lines(known: _Known, changes: Iterable[Change]) -> list[Line]:
     places: list[Line] = []
     tests: defaultdict[tuple[bool, str], list[Change]] = defaultdict(list)
     for change in changes:
@@ -157,14 +160,14 @@ def _lines(ran: _Ran, changes: Iterable[Change]) -> list[Line]:
             tests[False, change.test].append(change)
     # The latest first, and what is wrong in most places.
     order = sorted(tests.items(), key=lambda test: (_nights(test[1]), -len(test[1]), test[0][1]))
-    return places + [_test_line(ran, name, of_it, is_beneath=is_beneath) for (is_beneath, name), of_it in order]
+    return places + [_test_line(known, name, of_it, is_beneath=is_beneath) for (is_beneath, name), of_it in order]
 
 
 def _nights(changes: Sequence[Change]) -> int:
     return min(change.nights for change in changes)
 
 
-def _test_line(ran: _Ran, name: str, changes: Sequence[Change], *, is_beneath: bool) -> Line:
+def _test_line(known: _Known, name: str, changes: Sequence[Change], *, is_beneath: bool) -> Line:
     tests = _tests(changes)
     if is_beneath:
         changed = {environment(change) for change in changes}
@@ -174,9 +177,18 @@ def _test_line(ran: _Ran, name: str, changes: Sequence[Change], *, is_beneath: b
             wording.where(changed, changed) if len(changed) == 1 else wording.several_places(changed),
             "it could not be collected",
         )
-    return Line(
-        _mark(changes), name, wording.where({environment(c) for c in changes}, ran.of(changes)), wording.note(changes)
-    )
+    where = wording.where({environment(change) for change in changes}, known.ran(changes))
+    return Line(_mark(changes), name, where, wording.note(changes, _remark(known, name, changes)))
+
+
+def _remark(known: _Known, name: str, changes: Sequence[Change]) -> str:
+    """What there is to say of a test that fails."""
+    if changes[0].now not in FAILING:
+        return ""
+    if known.beneath[name]:
+        return f"could not be collected, {wording.number(len(known.beneath[name]), 'test')} beneath it missing"
+    is_new = known.has_past and all(change.last is None and change.before is None for change in changes)
+    return "a new test" if is_new else ""
 
 
 def _mark(changes: Sequence[Change]) -> str:

@@ -117,7 +117,8 @@ def _project_figures(part: Part) -> list[tuple[int, str]]:
 def _place_figures(statuses: Mapping[str, int], shown: Sequence[str]) -> list[tuple[int, str]]:
     """Numbers of a place; the bad ones in colour."""
     ink = {"F": RED, "E": RED, "M": AMBER}
-    return [(statuses.get(status, 0), ink.get(status, INK)) for status in shown]
+    numbers = zip(arrange.figures(statuses, shown), shown, strict=True)
+    return [(number, ink.get(status, INK)) for number, status in numbers]
 
 
 class _Piece(NamedTuple):

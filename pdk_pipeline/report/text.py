@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ NAME_COLUMNS = 46
 
 BAR_COLUMNS = 24
 
+LEAST_COLUMNS = 60
+"""A table needs as much; a narrower terminal breaks the lines itself."""
+
 STYLES = {
     Category.NEWLY_FAILING: "bad",
     Category.SILENT: "bad",
@@ -34,7 +38,7 @@ def render_text(document: Document, *, width: int = 80, paint: Paint | None = No
 
     `paint(text, style)` colours a piece (styles: bad, odd, good, dim, strong); None leaves it plain.
     """
-    page = _Page(max(width, 40), paint or (lambda text, _style: text))
+    page = _Page(max(width, LEAST_COLUMNS), paint or (lambda text, _style: text))
     return "\n".join(line.rstrip() for line in page.lines(document)) + "\n"
 
 
@@ -83,7 +87,7 @@ class _Page:
             yield ""
             yield from self.table("project", [wording.HEADINGS[category] for category in arrange.TABLE], rows)
         told = (
-            (projects.only_silent, "have nothing else than the silent hosts", "has nothing else than the silent hosts"),
+            (projects.only_silent, "have nothing but the silent hosts", "has nothing but the silent hosts"),
             (projects.well, "are as they were, and well", "is as it was, and well"),
         )
         for names, plural, singular in told:
@@ -162,10 +166,10 @@ class _Page:
             if several:
                 rows.append((project, []))
             for label, row in zip(arrange.labels(of_it), of_it, strict=True):
-                rows.append((f"  {label}" if several else label, [row.statuses.get(status, 0) for status in statuses]))
+                rows.append((f"  {label}" if several else label, arrange.figures(row.statuses, statuses)))
         headings = [wording.STATUS_NAMES.get(status, status) for status in statuses]
         yield ""
-        yield from self.table("", headings, rows, [document.statuses.get(status, 0) for status in statuses])
+        yield from self.table("", headings, rows, arrange.figures(document.statuses, statuses))
         left_out = (
             f"{wording.number(shown.more, 'more place')} with failures or missing tests" if shown.more else "",
             f"{wording.number(shown.well, 'place')} without" if shown.well else "",
@@ -196,14 +200,18 @@ class _Page:
         return fit(wording.plain(text), self.width)
 
     def wrapped(self, text: str) -> list[str]:
-        """The text on as many lines as it needs."""
+        """The text on as many lines as it needs, what stands between commas kept together where it can be."""
+        pieces = [
+            piece
+            for clause in re.split(r"(?<=[,:]) ", wording.plain(text))
+            for piece in ([clause] if columns(clause) <= self.width - 2 else clause.split())
+        ]
         lines: list[str] = []
-        for word in wording.plain(text).split():
-            piece = fit(word, self.width - 2)
+        for piece in pieces:
             if lines and columns(lines[-1]) + 1 + columns(piece) <= self.width:
                 lines[-1] += f" {piece}"
             else:
-                lines.append(f"  {piece}" if lines else piece)
+                lines.append(fit(f"  {piece}" if lines else piece, self.width))
         return lines or [""]
 
 

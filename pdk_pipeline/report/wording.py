@@ -118,21 +118,10 @@ def since(changes: Sequence[Change]) -> str:
     return told if is_same else f"{told} at most"
 
 
-def note(changes: Sequence[Change]) -> str:
-    """What else is to be said of tests with the same change."""
-    first = changes[0]
-    told = [since(changes)]
-    if first.category is Category.NEWLY_FAILING and all(
-        change.last is None and change.before is None for change in changes
-    ):
-        told.append("a new test")
-    causes = {change.cause for change in changes if change.cause}
-    if len(causes) == 1:
-        (cause,) = causes
-        if cause.kind is CauseKind.QUARANTINED:
-            told.append(f"{cause.name} is in the quarantine")
-        else:
-            told.append(f"{cause.name} could not be collected")
+def note(changes: Sequence[Change], *more: str) -> str:
+    """What else is to be said of tests with the same change: since when, why."""
+    causes = {change.cause.name for change in changes if change.cause and change.cause.kind is CauseKind.QUARANTINED}
+    told = [since(changes), *more, f"{several(sorted(causes))} is in the quarantine" if causes else ""]
     return "; ".join(filter(None, told))
 
 
