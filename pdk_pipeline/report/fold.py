@@ -78,7 +78,7 @@ def _detail(category: Category, changes: Sequence[Change]) -> str:
     older = [change for change in changes if not change.is_news]
     if category in {Category.SILENT, Category.MISSING} and older:
         count = _count(category, older)
-        told.append("all since earlier" if len(older) == len(changes) else f"{count:,} of them since earlier")
+        told.append("not new" if len(older) == len(changes) else f"{count:,} of them not new")
     return ", ".join(told)
 
 

@@ -156,6 +156,6 @@ def _columns(document: Document) -> list[_Column]:
 
     def column(night: Point) -> _Column:
         bad, absent = arrange.failing(night.statuses), arrange.missing(night.statuses)
-        return _Column(night.run, night.run[-5:].replace("-", "/"), bad, absent, pixels(bad), pixels(absent))
+        return _Column(night.run, night.run[-5:], bad, absent, pixels(bad), pixels(absent))
 
     return [column(night) for night in document.nights]
