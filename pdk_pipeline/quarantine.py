@@ -92,7 +92,8 @@ class Staging:
     def __init__(self, settings: Settings, delivery: str) -> None:
         self._parent = directory(settings)
         self._directory = _staging(settings, delivery)
-        self._preamble = b""
+        self._preamble: bytes | None = None
+        """The defaults in force at this place of the content; None: START must come first."""
         self._sum = hashlib.sha256()
         self.written = 0
         """Bytes of the content so far."""
@@ -105,7 +106,8 @@ class Staging:
         """Keep a rejected record, or the next piece of one too large to hold."""
         if not self._open:
             self._begin()
-        if self._piece_start < 0:
+        is_one_piece = self._piece_start < 0
+        if is_one_piece:
             if rejection.preamble != self._preamble:
                 self._preamble = rejection.preamble
                 self._write(b"START\n" + rejection.preamble)
@@ -113,6 +115,8 @@ class Staging:
         self._write(rejection.raw)
         if rejection.is_continued:
             return
+        if not (is_one_piece and _changes_nothing(rejection.raw)):
+            self._preamble = None
         start, self._piece_start = self._piece_start, -1
         if not rejection.raw.endswith(b"\n"):
             self._write(b"\n")  # only what the end of the file cut off; the length below leaves it out
@@ -162,6 +166,11 @@ class Staging:
             self._content.close()
         finally:
             self._records.close()
+
+
+def _changes_nothing(raw: bytes) -> bool:
+    """Whether the defaults after a rejected record are those before it, however it is mended or cut off."""
+    return raw.rstrip().endswith(b"END") and b"SETDEFAULT" not in raw and b"START" not in raw
 
 
 def _id(log_sha256: str, content_sha256: str) -> str:

@@ -7,11 +7,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from pdk_pipeline import database, intake, ledger, quarantine, spool
 from pdk_pipeline.errors import UnknownQuarantineItem
 from tests.conftest import log_of, record, rows
 from tests.stored import counts, results, spooled, statuses, take_in
+from tests.unit.reading import read, rejections
+from tests.unit.test_pdk_properties import LOGS
 
 BAD = "test_name=bad\nstatus=?\nlog:\n.some text\n\nEND\n\n"
 CUT = "test_name=cut\nstatus=F\nlog:\n.half a"
@@ -79,10 +83,10 @@ def test_the_same_bad_record_of_two_logs_is_two_items(home, make_log):
 
 
 def test_a_record_too_large_to_hold_is_kept_whole(home, tmp_path):
-    settings = home.model_copy(update={"record_limit_mb": 1})
+    small = home.model_copy(update={"record_limit_mb": 1})
     large = "test_name=large\nstatus=F\nlog:\n" + "".join(f".line {number}\n" for number in range(400_000)) + "\nEND\n"
     (tmp_path / "log").write_text(log_of(record("a"), large, record("b")))
-    outcome = take_in(settings, tmp_path / "log")
+    outcome = take_in(small, tmp_path / "log")
     assert counts(outcome) == {"records": 3, "accepted": 2, "quarantined": 1}
     assert large in content(home, outcome.quarantine_item).read_text()
     ((place, text),) = quarantine.records(home, outcome.quarantine_item)
@@ -344,3 +348,33 @@ def test_what_was_dropped_comes_back_with_its_log(home, make_log, item):
     quarantine.drop(home, item)
     assert take_in(home, make_log("a.pdklog", record("good"), BAD)).quarantine_item == item
     assert json.loads((quarantine.directory(home) / item / "note.json").read_text())["records"] == 1
+
+
+# Whatever it is -------------------------------------------------------------------------------------------------
+
+
+def rejected(home, log: bytes) -> tuple[list, bytes]:
+    """What a reader makes of a log, and the content of the item that its bad records make."""
+    readings = read(log)
+    staging = quarantine.Staging(home, "test")
+    for rejection in rejections(readings):
+        staging.add(rejection)
+    item = staging.settle("log", "sum", "test", {})
+    kept = content(home, item).read_bytes() if item else b""
+    if item:
+        quarantine.drop(home, item)
+    return readings, kept
+
+
+@given(log=LOGS | st.binary(max_size=200))
+@example(log=b":\nSETDEFAULT\nSTART\ntest_run=r")  # a bad block of defaults that the next record was not under
+@example(log=b"START\n\xef\xbb\xbfhost=bom")  # what at the beginning of a file would be its byte order mark
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_unmended_item_read_again_is_the_same_item(home, log):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quarantine, "_sync", lambda _: None)
+        first, kept = rejected(home, log)
+        again, kept_again = rejected(home, kept)
+    assert again == rejections(again)
+    assert len(again) == len(rejections(first))
+    assert kept_again == kept
