@@ -16,6 +16,7 @@ says what somebody wants of a project as a contact, too, or else the same test w
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -48,13 +49,24 @@ class Reader:
 
     address: str
     known: Known | None
-    """What it has been told of the run before."""
+    """None: nobody has told it of the run before."""
     own: set[Test] = field(default_factory=set)
     """Tests that it is a contact for, of those that changed or are bad."""
     changes: set[int] = field(default_factory=set)
     """Numbers of the changes that such tests are in."""
     subscribed: dict[str, Subscription] = field(default_factory=dict)
     """By project."""
+
+    @functools.cached_property
+    def told(self) -> list[list[str | None]]:
+        """What it has been told of the run before."""
+        return self.known.told if self.known else []
+
+    @functools.cached_property
+    def sees(self) -> object:
+        """The same for readers who see the same."""
+        wishes = frozenset((one.project, one.kind, one.most_lines) for one in self.subscribed.values())
+        return frozenset(self.own), wishes, self.known.packed if self.known else None
 
     def is_contact(self, project: str, test: str) -> bool:
         """Whether it is a contact for a test."""
@@ -127,7 +139,7 @@ class Audience:
         by_project: defaultdict[str, list[Change]] = defaultdict(list)
         for change in seen.changes:
             by_project[change.project].append(change)
-        told = {Key._make(key).project for key in reader.known.told} if reader.known else set()
+        told = {Key._make(key).project for key in reader.told}
         return {
             project: wish
             for project in by_project.keys() | reader.subscribed.keys() | told

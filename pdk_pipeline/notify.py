@@ -88,37 +88,53 @@ def plan(
     """What everybody would be told about a run now. Reads, writes nothing."""
     comparison = compare(db, run, previous(db, run))
     audience = Audience(settings, db, comparison, outbox.known(db, run.name))
+    written: dict[object, _Content | None] = {}
     notices: list[tuple[Notice, Known | None]] = []
     unreachable = []
     readers = audience.readers()
     for number, reader in enumerate(readers, 1):
-        document = _document(audience, reader)
-        if document is not None:
+        # Many subscribers wish for the same.
+        if reader.sees not in written:
+            written[reader.sees] = _content(audience, reader)
+        content = written[reader.sees]
+        if content is not None:
             channel = channels.for_recipient(settings, reader.address, among=among)
             if channel is None:
                 unreachable.append(reader.address)
             else:
-                notices.append((_notice(document, reader.address, channel.NAME), reader.known))
+                notices.append((Notice(run.name, reader.address, channel.NAME, *content), reader.known))
         progress(number, len(readers))
     return Plan(run.name, notices, sorted(audience.without_contact), unreachable)
 
 
-def _document(audience: Audience, reader: Reader) -> Document | None:
+class _Content(NamedTuple):
+    """What a message says: the rest of a Notice."""
+
+    subject: str
+    text: str
+    html: str
+    lines: int
+    told: list[list[str | None]]
+
+
+def _content(audience: Audience, reader: Reader) -> _Content | None:
     """What a reader is told now; None: nothing."""
-    seen = audience.seen_by(reader)
-    wishes = audience.wishes(reader, seen)
-    if reader.known is None:
-        document = report.build(seen, wishes=wishes)
-        return document if document.parts else None
-    document = report.addendum(seen, reader.known.told, wishes=wishes)
-    return None if document.is_empty else document
-
-
-def _notice(document: Document, recipient: str, channel: str) -> Notice:
+    document = _document(audience, reader)
+    if document is None:
+        return None
     try:
         html = report.render_html(document)
     except ServerPartMissing:
         html = ""  # the text says the same
     lines = sum(len(group.lines) for part in document.parts for group in part.groups)
-    text = report.render_text(document)
-    return Notice(document.run, recipient, channel, document.subject, text, html, lines, document.told)
+    return _Content(document.subject, report.render_text(document), html, lines, document.told)
+
+
+def _document(audience: Audience, reader: Reader) -> Document | None:
+    seen = audience.seen_by(reader)
+    wishes = audience.wishes(reader, seen)
+    if reader.known is None:
+        document = report.build(seen, wishes=wishes)
+        return document if document.parts else None
+    document = report.addendum(seen, reader.told, wishes=wishes)
+    return None if document.is_empty else document

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from pdk_pipeline.channels import mail
-from pdk_pipeline.database import unpack
 from pdk_pipeline.outbox.words import DAY_SECONDS, UNTOLD, Known, Notice, State, marks
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def known(db: Connection, run: str) -> dict[str, Known]:
     # The last one of each recipient holds all that the earlier ones told.
     last = {recipient: rest for recipient, *rest in rows}
     return {
-        recipient: Known(answers or message_id, digest, json.loads(unpack(told)))
+        recipient: Known(answers or message_id, digest, told)
         for recipient, (message_id, answers, digest, told) in last.items()
     }
 

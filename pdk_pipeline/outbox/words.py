@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline.channels.message import shown
+from pdk_pipeline.database import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -76,7 +78,14 @@ class Known(NamedTuple):
     """The Message-ID of the first message."""
     digest: str
     """Of the last."""
-    told: Told
+    packed: bytes
+    """What `told` unpacks; the same for those who were told the same."""
+
+    @property
+    def told(self) -> Told:
+        """What it was, from all the messages."""
+        told: Told = json.loads(unpack(self.packed))
+        return told
 
 
 class Lease(NamedTuple):
