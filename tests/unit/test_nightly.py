@@ -229,3 +229,55 @@ def test_at_the_deadline_it_starts_without_them_and_names_them(home: Settings):
     assert nightly.due(home, nine - 1) == []
     ((_, _, reason),) = nightly.due(home, nine)
     assert reason == "the deadline came; not reported: banana, cherry"
+
+
+def messages(home: Settings) -> list[tuple[str, str, str]]:
+    return [tuple(row) for row in rows(home, "SELECT recipient, kind, subject FROM notification ORDER BY id")]
+
+
+def test_what_comes_after_the_night_is_told_of_as_an_addendum_and_only_once(home: Settings):
+    home = set_up(home, 'fallback_address = "devs@example.org"\n')
+    # Given a night that has ended, of which somebody was told
+    arrive(home, "a", record("t1", "F"))
+    night, _ = do_night(home)
+    assert [kind for _, kind, _ in messages(home)] == ["report"]
+    # When another log of its run comes later, and nothing more for a while
+    arrive(home, "b", record("t2", "F"), host="cherry")
+    for claim, _ in nightly.spool.collect(home).claims:
+        nightly.intake.import_claimed(home, claim)
+    now = max(at for (at,) in rows(home, "SELECT imported_at FROM import_file"))
+    with database.writing(home) as db:  # the night was long ago enough, but not forgotten
+        db.execute("UPDATE night SET ended_at = ?, told_until = ?", (now - 7200, now - 7200))
+    assert nightly.tell_late(home, now + 1) == []
+    assert nightly.tell_late(home, now + nightly.LATE_SETTLE_SECONDS + 1) == ["daily_2026-11-23"]
+    # Then its reader is told of that alone, and not again
+    assert [kind for _, kind, _ in messages(home)] == ["report", "addendum"]
+    assert nightly.tell_late(home, now + nightly.LATE_SETTLE_SECONDS + 2) == []
+    assert night.run_name == "daily_2026-11-23"
+
+
+def test_the_administrator_is_told_which_steps_failed_and_why(home: Settings, monkeypatch):
+    home = set_up(home, 'administrator = "boss@example.org"\n')
+
+    def broken(_work):
+        raise ZeroDivisionError("of course")
+
+    monkeypatch.setitem(nightly.STEPS, "gen_expected", nightly.Kind(broken))
+    arrive(home, "a", record("t1"))
+    do_night(home)
+    assert messages(home) == [
+        ("boss@example.org", "report", "[pdk] the night of daily_2026-11-23: gen_expected failed")
+    ]
+    (mail,) = (home.home / "outbox").glob("*.eml")
+    assert "gen_expected: ZeroDivisionError: of course (1 attempts)" in mail.read_text()
+
+
+def test_a_night_that_has_ended_is_done_again_when_asked(home: Settings):
+    arrive(home, "a", record("t1"))
+    do_night(home)
+    arrive(home, "b", record("t2"))
+    night, steps = do_night(home)
+    assert steps["import"].outcome["logs"] == 1
+    night, steps = do_night(home, again=True)
+    assert night.ended_at
+    assert steps["import"].outcome["logs"] == 2

@@ -1,0 +1,66 @@
+"""`pdk status`: how it stands, and what needs a person."""
+
+from __future__ import annotations
+
+import time
+
+from pdk_pipeline import database, nightly, nights, status
+from pdk_pipeline.config import Settings
+from tests.conftest import log_of, record
+from tests.unit.test_nightly import NOON, arrive, do_night
+
+
+def needs(home: Settings) -> str:
+    return "\n".join(need.what for need in status.look(home).needs)
+
+
+def test_an_installation_in_order_needs_nobody(home: Settings):
+    arrive(home, "a", record("t1"))
+    do_night(home)
+    found = status.look(home)
+    assert found.needs == []
+    assert (found.incoming, found.processing, found.runs) == (0, 0, 1)
+    assert found.archive_bytes == len(log_of(record("t1")))
+    assert [night.run_name for night, _ in found.nights] == ["daily_2026-11-23"]
+
+
+def test_what_is_in_the_quarantine_needs_somebody(home: Settings):
+    arrive(home, "a", record("t1", "X"))
+    do_night(home)
+    assert needs(home) == "1 records in 1 items of the quarantine"
+
+
+def test_a_step_that_failed_needs_somebody(home: Settings, monkeypatch):
+    def broken(_work):
+        raise ZeroDivisionError("of course")
+
+    monkeypatch.setitem(nightly.STEPS, "gen_expected", nightly.Kind(broken))
+    do_night(home)
+    assert needs(home) == "daily_2026-11-23: gen_expected failed: ZeroDivisionError: of course"
+
+
+def test_a_night_that_does_not_get_on_needs_somebody(home: Settings):
+    nightly.start(home, "daily", "daily_2026-11-23", reason="a test", now=NOON)
+    assert needs(home) == "daily_2026-11-23 does not get on"
+
+
+def test_a_night_that_should_have_started_needs_somebody(home: Settings):
+    with database.writing(home) as db:
+        nights.due(home, db, time.time() - 3 * 86_400)
+    assert "should have started" in needs(home)
+
+
+def test_logs_that_wait_are_counted_and_one_that_waits_long_needs_somebody(home: Settings, monkeypatch):
+    arrive(home, "a", record("t1"))
+    assert status.look(home).incoming == 1
+    nightly.spool.collect(home)
+    found = status.look(home)
+    assert (found.incoming, found.processing) == (0, 1)
+    later = time.time() + 3600
+    monkeypatch.setattr(status.time, "time", lambda: later)
+    assert "a log has waited 60 minutes for its import" in needs(home)
+
+
+def test_a_home_without_a_database_is_told_of(home: Settings):
+    assert "pdk.db" in needs(home)
+    assert [path.name for path in home.home.iterdir()] == ["pdk.toml"]
