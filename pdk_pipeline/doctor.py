@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pdk_pipeline import config, database, quarantine
-from pdk_pipeline.errors import DatabaseTooNew, DatabaseTooOld, DatabaseUnusable, NoDatabase
+from pdk_pipeline.channels import mail, smtp
+from pdk_pipeline.errors import ChannelDown, DatabaseTooNew, DatabaseTooOld, DatabaseUnusable, NoDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,9 @@ LITTLE_SPACE_BYTES = 1 << 30
 
 SOON_SECONDS = 60
 """A claimed log that has waited for less is on its way, however short the settings are."""
+
+MAIL_SECONDS = 5
+"""A mail server that has not answered after so long is told of."""
 
 NETWORK_FILE_SYSTEMS = {
     "nfs",
@@ -73,6 +77,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _spool(settings)
     yield _quarantine(settings)
     yield _time_zone(settings)
+    yield from _mail(settings)
 
 
 def _environment() -> Iterator[Finding]:
@@ -189,3 +194,20 @@ def _time_zone(settings: Settings) -> Finding:
         text = f"the machine's own; now it is {now}"
         return Finding("time zone", State.GOOD, text, "PDK_TIMEZONE sets the site's.")
     return Finding("time zone", State.GOOD, f"{settings.timezone}; now it is {now}")
+
+
+def _mail(settings: Settings) -> Iterator[Finding]:
+    """Whether mails can be sent; asks the server, and sends none."""
+    if not settings.smtp_host:
+        text = f"no server is set up; mails are written as files into {settings.outbox}"
+        yield Finding("mail", State.GOOD, text, "PDK_SMTP_HOST names one.")
+        return
+    try:
+        smtp.probe(settings, seconds=MAIL_SECONDS)
+    except ChannelDown as error:
+        yield Finding("mail", State.BAD, error.particulars, error.advice)
+    else:
+        yield Finding("mail", State.GOOD, f"{smtp.place(settings)} answers", "`pdk notify --test ADDRESS` sends one.")
+    if not settings.mail_from:
+        text = f"mails come from {mail.sender(settings).addr_spec}, which not every server takes"
+        yield Finding("mail", State.ODD, text, "PDK_MAIL_FROM names another sender.")

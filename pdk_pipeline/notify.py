@@ -52,8 +52,8 @@ class Told(NamedTuple):
     """Recipients whom no channel serves, of those that were asked for."""
 
     def as_json(self) -> dict[str, Any]:
-        """For a task's result."""
-        return self._asdict()
+        """For a task's result, and for programs; names may be very long."""
+        return self._asdict() | {"examples": [(project[:100], name[:100]) for project, name in self.examples]}
 
 
 def tell(

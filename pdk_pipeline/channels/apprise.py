@@ -32,8 +32,10 @@ def send(_settings: Settings, message: Message, *, seconds: float) -> str:  # no
     if "overflow=" not in message.recipient:
         # In several posts a later one could fail, and all would come again.
         service.overflow_mode = apprise.OverflowMode.TRUNCATE
+    services = apprise.Apprise()  # it also translates text for a service that shows HTML
+    services.add(service)
     with apprise.LogCapture(level=apprise.logging.WARNING, fmt="%(message)s") as log:  # type: ignore[no-untyped-call]
-        accepted = service.notify(title=message.subject, body=message.text, body_format=apprise.NotifyFormat.TEXT)
+        accepted = services.notify(title=message.subject, body=message.text, body_format=apprise.NotifyFormat.TEXT)
         told = " ".join(log.getvalue().split())
     if not accepted:
         raise DeliveryFault(f"{shown(message.recipient)}: {told[:300] or 'it was not accepted'}")

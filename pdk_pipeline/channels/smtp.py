@@ -46,7 +46,31 @@ def send(settings: Settings, message: Message, *, seconds: float) -> str:
     """Hand a mail to the server. Returns the server's answer."""
     content = mail.compose(settings, message).as_bytes()
     to = mail.recipient(message).addr_spec
-    place = f"{settings.smtp_host}:{settings.smtp_port or USUAL_PORTS[settings.smtp_security]}"
+    with _ready(settings, seconds) as server:
+        try:
+            return _hand_over(server, mail.sender(settings).addr_spec, to, content)
+        except (smtplib.SMTPException, OSError) as error:
+            raise DeliveryFault(f"{place(settings)}: {_why(error)}") from None
+
+
+def probe(settings: Settings, *, seconds: float) -> None:
+    """Do all that comes before a mail, and no more. Raises ChannelDown."""
+    with _ready(settings, seconds):
+        pass
+
+
+def place(settings: Settings) -> str:
+    """The server and its port."""
+    return f"{settings.smtp_host}:{_port(settings)}"
+
+
+def _port(settings: Settings) -> int:
+    return settings.smtp_port or USUAL_PORTS[settings.smtp_security]
+
+
+@contextlib.contextmanager
+def _ready(settings: Settings, seconds: float) -> Iterator[smtplib.SMTP]:
+    """A server that waits for a mail; whatever goes wrong up to there is no mail's fault. Raises ChannelDown."""
     with contextlib.ExitStack() as held:
         try:
             server = held.enter_context(_connected(settings, min(settings.smtp_timeout_seconds, seconds)))
@@ -54,25 +78,21 @@ def send(settings: Settings, message: Message, *, seconds: float) -> str:
             _begin(settings, server)
         except smtplib.SMTPAuthenticationError as error:
             advice = "Look at smtp_user and smtp_password."
-            raise ChannelDown(f"{place} lets {settings.smtp_user} not in: {_why(error)}", advice) from None
+            raise ChannelDown(f"{place(settings)} lets {settings.smtp_user} not in: {_why(error)}", advice) from None
         except (smtplib.SMTPException, OSError, UnicodeError) as error:
-            raise ChannelDown(f"{place}: {_why(error)}", _advice(settings, error)) from None
-        try:
-            return _hand_over(server, mail.sender(settings).addr_spec, to, content)
-        except (smtplib.SMTPException, OSError) as error:
-            raise DeliveryFault(f"{place}: {_why(error)}") from None
+            raise ChannelDown(f"{place(settings)}: {_why(error)}", _advice(settings, error)) from None
+        yield server
 
 
 @contextlib.contextmanager
 def _connected(settings: Settings, timeout: float) -> Iterator[smtplib.SMTP]:
     """A connection, said farewell to in the end without waiting for the answer: what counts has been said by then."""
-    port = settings.smtp_port or USUAL_PORTS[settings.smtp_security]
-    name = mail.domain(settings)
+    host, port, name = settings.smtp_host, _port(settings), mail.domain(settings)
     if settings.smtp_security == "tls":
         context = _trusting(settings)
-        server: smtplib.SMTP = smtplib.SMTP_SSL(settings.smtp_host, port, name, timeout=timeout, context=context)
+        server: smtplib.SMTP = smtplib.SMTP_SSL(host, port, name, timeout=timeout, context=context)
     else:
-        server = smtplib.SMTP(settings.smtp_host, port, name, timeout=timeout)
+        server = smtplib.SMTP(host, port, name, timeout=timeout)
     try:
         yield server
     finally:

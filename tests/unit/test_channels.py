@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pdk_pipeline import channels, config
+from pdk_pipeline import channels, config, doctor
 from pdk_pipeline.channels import Message
 from pdk_pipeline.errors import ChannelDown, DeliveryFault, MessageRefused
 from tests.mail_server import MailServer, make_certificate, one_user
@@ -245,6 +245,28 @@ def test_an_encrypted_login(security, monkeypatch, tmp_path):
         told = fault(ChannelDown)
         assert "lets pdk not in: 535" in told
         assert SECRET not in told
+
+
+def test_doctor_says_what_the_mail_server_says(monkeypatch, home):
+    def found():
+        return [finding[1:] for finding in doctor.examine(config.load()) if finding.subject == "mail"]
+
+    assert found() == [
+        ("good", f"no server is set up; mails are written as files into {home.outbox}", "PDK_SMTP_HOST names one.")
+    ]
+    with MailServer() as server:
+        set_server(monkeypatch, server, SMTP_SECURITY="none", MAIL_FROM="tests@example.org")
+        assert found() == [
+            ("good", f"127.0.0.1:{server.port} answers", "`pdk notify --test ADDRESS` sends one."),
+        ]
+        monkeypatch.setenv("PDK_SMTP_SECURITY", "starttls")
+        ((state, text, advice),) = found()
+        assert state == "bad"
+        assert "STARTTLS" in text
+        assert "smtp_security is starttls" in advice
+    monkeypatch.delenv("PDK_MAIL_FROM")
+    assert [state for state, *_ in found()] == ["bad", "odd"]
+    assert server.mails == []
 
 
 # Files -------------------------------------------------------------------------------------------------------
