@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 import zstandard
 
 from pdk_pipeline import database
-from pdk_pipeline.ingest import BLOCK_BYTES, COMPRESSION_LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from pdk_pipeline.config import Settings
+
+BLOCK_BYTES = 256 << 10
+COMPRESSION_LEVEL = 3
+"""The library's usual one."""
 
 _TABLES = ("run", "test", "environment", "result")
 
