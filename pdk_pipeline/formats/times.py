@@ -31,8 +31,9 @@ def parse_time(text: str, zone: tzinfo | None) -> float | None:
 
 @lru_cache(maxsize=4096)
 def _parse_date(text: str, zone: tzinfo | None) -> float | None:
+    text = text.strip()
     try:
-        when = _ctime(text.strip()) or datetime.fromisoformat(text.strip())
+        when = (_ctime(text) if text[:1].isalpha() else None) or datetime.fromisoformat(text)
         # A naive datetime's timestamp() takes the machine's own zone.
         return (when if when.tzinfo or zone is None else when.replace(tzinfo=zone)).timestamp()
     except (ValueError, OverflowError, OSError):
