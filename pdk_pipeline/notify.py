@@ -53,7 +53,8 @@ class Told(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """For a task's result, and for programs; names may be very long."""
-        return self._asdict() | {"examples": [(project[:100], name[:100]) for project, name in self.examples]}
+        examples = [(project[:100], name[:100]) for project, name in self.examples]
+        return self._asdict() | {"told": len(self.messages), "examples": examples}
 
 
 def tell(

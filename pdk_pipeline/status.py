@@ -125,7 +125,10 @@ def _age(claim: Path) -> float | None:
 
 def _look_at_database(settings: Settings, db: Connection, status: Status) -> None:
     status.nights = [(night, nights.steps(db, night)) for night in nights.latest(db, SHOWN_NIGHTS)]
-    status.pending_messages = len(outbox.entries(db, states=[outbox.State.PENDING]))
+    pending = outbox.entries(db, states=[outbox.State.PENDING])
+    status.pending_messages = len(pending)
+    for channel, detail in sorted({(entry.channel, entry.detail) for entry in pending if entry.is_held_up}):
+        status.needs.append(Need(f"no message can be delivered by {channel} now: {detail}", "`pdk doctor` looks why."))
     failed = outbox.entries(db, states=[outbox.State.REFUSED, outbox.State.GIVEN_UP])
     status.failed_messages = [
         Delivery(entry.id, entry.run, entry.as_json()["recipient"], entry.state, entry.detail) for entry in failed

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pdk_pipeline.database import Connection
 
 _ENTRY = """
-SELECT id, run, recipient, channel, kind, subject, lines, state, detail, attempts, lease IS NOT NULL, message_id,
-    created_at, due_at, closed_at
+SELECT id, run, recipient, channel, kind, subject, lines, state, detail, attempts, lease IS NOT NULL, is_held_up,
+    message_id, created_at, due_at, closed_at
 FROM notification
 """
 
@@ -66,7 +66,10 @@ def _unknown(id_: int) -> UnknownMessage:
 
 
 def _entry(row: Sequence[Any]) -> Entry:
-    return Entry(*row)._replace(state=State(row[7]), is_in_hand=bool(row[10]))
+    entry = Entry(*row)
+    return entry._replace(
+        state=State(entry.state), is_in_hand=bool(entry.is_in_hand), is_held_up=bool(entry.is_held_up)
+    )
 
 
 def retry(db: Connection, settings: Settings, ids: Sequence[int], *, now: float) -> int:

@@ -122,6 +122,8 @@ class Entry(NamedTuple):
     attempts: int
     is_in_hand: bool
     """A delivery is under way."""
+    is_held_up: bool
+    """Its channel is down, with whatever else waits for that."""
     message_id: str
     created_at: float
     """Seconds since 1970, UTC; so are those below."""

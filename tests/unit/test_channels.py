@@ -233,7 +233,9 @@ def test_an_encrypted_login(security, monkeypatch, tmp_path):
     encrypted = {"ssl_context": context} if security == "tls" else {"tls_context": context, "require_starttls": True}
     login = one_user("pdk", SECRET) | {"auth_require_tls": security == "starttls"}  # it overlooks TLS from the start
     with MailServer(**encrypted, **login) as server:
-        set_server(monkeypatch, server, SMTP_SECURITY=security, SMTP_USER="pdk", SMTP_PASSWORD=SECRET)
+        (tmp_path / "password").write_text(f"{SECRET}\n")
+        password = {"SMTP_USER": "pdk", "SMTP_PASSWORD_FILE": tmp_path / "password"}
+        set_server(monkeypatch, server, SMTP_SECURITY=security, **password)
         # When nothing vouches for the certificate, then the password is kept back
         assert "smtp_ca_file names a certificate to trust" in fault(ChannelDown)
         # and when it is trusted, the mail arrives under that login

@@ -437,6 +437,7 @@ def test_a_message_can_be_looked_at_and_dropped(night, contact, capsys, monkeypa
     code, _, err = pdk(capsys, "notify", "-email", TODAY)
     assert code == 0
     assert "will be tried again: 127.0.0.1:1: Connection refused" in err
+    assert "no message can be delivered by smtp now: 127.0.0.1:1: Connection refused" in pdk(capsys, "status")[1]
     _, out, _ = pdk(capsys, "outbox", "show", 1)
     assert "state       pending, 1 attempt\n" in out
     assert "one" in out
