@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pdk_pipeline.ledger import Outcome
 
 BATCH_RESULTS = 10_000
-BATCH_LOG_BYTES = 16 << 20
+BATCH_LOG_BYTES = 8 << 20
 """A batch is flushed at so many results or bytes of logs: few statements, bounded memory."""
 
 BLOCK_BYTES = 256 << 10
@@ -64,6 +64,7 @@ def ingest(
         if type(reading) is Result:
             if rows.add(reading):
                 progress()
+            del reading  # its log may be large
             continue
         if isinstance(reading, Rejection):
             reject(reading)

@@ -37,6 +37,7 @@ _LOG_END = re.compile(rb"\n[^.]")
 _TAIL = re.compile(rb"\n\n++(" + _PLAIN + rb"{0,200})END\n")
 _FIELD = re.compile(r"([^=]*)=(.*)\n")
 _END_LINE = re.compile(rb"^[ \t\r\x0b\x0c]*END[ \t\r\x0b\x0c]*$\n?", re.MULTILINE)
+_STRETCH_END = re.compile(rb"^[ \t\r\x0b\x0c]*(?:END|SETDEFAULT)[ \t\r\x0b\x0c]*\n", re.MULTILINE)
 _RESUMES = re.compile(rb"^[ \t\r\x0b\x0c]*(?:END[ \t\r\x0b\x0c]*\n|START[ \t\r\x0b\x0c]*$)", re.MULTILINE)
 
 
@@ -76,8 +77,9 @@ class _Reader:
             self.offset += len(BYTE_ORDER_MARK)
             piece = piece[len(BYTE_ORDER_MARK) :]
         while piece:
+            last_line = self.data.rfind(b"\n") + 1
             self.data = self.data + piece if self.data else piece
-            yield from self._whole_records()
+            yield from self._whole_records(last_line)
             if len(self.data) > self.record_limit:
                 yield from self._oversized(source)
             piece = self._next_piece(source)
@@ -94,20 +96,26 @@ class _Reader:
             self.damage = str(error)
             return b""
 
-    def _whole_records(self) -> Iterator[Reading]:
-        """Everything up to the last END that is held. No line of a multi-line field can look like one."""
-        stop = self.data.rfind(b"\nEND\n") + 5
+    def _whole_records(self, end_from: int = 0) -> Iterator[Reading]:
+        """Everything up to the last END that is held. No line of a multi-line field can look like one.
+
+        `end_from`: where the first line begins that can be an END.
+        """
+        stop = self.data.rfind(b"\nEND\n", max(end_from - 1, 0)) + 5
         if stop < 5:
-            stop = max((match.end() for match in _END_LINE.finditer(self.data) if match[0].endswith(b"\n")), default=0)
+            ends = (match for match in _END_LINE.finditer(self.data, end_from) if match[0].endswith(b"\n"))
+            stop = max((match.end() for match in ends), default=0)
         position = 0
         while position < stop:
             outcome = self._quick(position, stop)
             if outcome is not None:
                 reading, position = outcome
                 yield reading
+                del reading, outcome  # its log may be large
                 continue
-            end_line = _END_LINE.search(self.data, position, stop)
-            after = end_line.end() if end_line else stop
+            # No further than needed: the record after the defaults may be plain again.
+            stretch_end = _STRETCH_END.search(self.data, position, stop)
+            after = stretch_end.end() if stretch_end else stop
             yield from self._careful(position, after, "")
             position = after
         self._forget(stop)
@@ -175,7 +183,7 @@ class _Reader:
     # A stretch to the letter ----------------------------------------------------------------------------------
 
     def _careful(self, position: int, stop: int, if_cut_off: str) -> Iterator[Reading]:
-        """The lines from `position` to `stop`, which follows an END line or is the end of the log.
+        """The lines from `position` to `stop`, which follow the end of a record or of the defaults.
 
         `if_cut_off` is the reason to tell when a record is not complete there.
         """
