@@ -120,8 +120,8 @@ class Settings(BaseSettings):
     keep_archive_days: int | None = Field(
         default=None, ge=1, description="how long logs stay in the archive; empty is for ever"
     )
-    keep_ledger_days: Amount = Field(
-        default=90, description="how long it is known which logs were imported whose runs are gone"
+    keep_ledger_days: int = Field(
+        default=90, ge=7, description="how long it is known which logs were imported whose runs are gone"
     )
     backup_directory: Directory | None = Field(
         default=None, description="where `pdk backup` and every night put a backup"

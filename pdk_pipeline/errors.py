@@ -93,6 +93,26 @@ class UnknownProject(PdkError):
     """There is no such project in this run."""
 
 
+class BackupRefused(PdkError):
+    """The backup cannot be written."""
+
+
+class BadBackup(PdkError):
+    """This cannot be restored."""
+
+
+class ValuableRun(PdkError):
+    """A valuable run is not deleted."""
+
+
+class RunGone(PdkError):
+    """This run cannot come back any more."""
+
+
+class RunNameTaken(PdkError):
+    """Another run has that name now."""
+
+
 class UnknownTest(PdkError):
     """There is no such test."""
 

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pdk_pipeline.database import transaction
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pdk_pipeline.database import Connection
 
 MOST_MESSAGES = 20
 """So many warnings are told in full; the rest is counted."""
+
+WINDOW = 500
+"""So many entries are looked at by one statement when old ones are deleted."""
 
 
 @dataclass
@@ -186,3 +191,38 @@ def close_entry(db: Connection, entry: int, outcome: Outcome) -> None:
         outcome.as_json() | {"entry": entry, "outcome": json.dumps(outcome.as_json())},
     )
     forget_attempts(db, outcome.delivery)
+
+
+def forget(
+    db: Connection, *, imported_before: float, in_quarantine: Collection[str], after: int
+) -> tuple[int, int | None]:
+    """Delete what is old among the next entries after that id: no run that was in the log is there any more.
+
+    So no result refers to an entry that goes. A log that has something in the quarantine keeps its entry. Returns how
+    many have gone, and the last id that was looked at; None: there are no more.
+    """
+    last = db.execute(
+        "SELECT id FROM import_file WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?", (after, WINDOW - 1)
+    ).fetchone()
+    gone = db.execute(
+        """
+        DELETE FROM import_file
+        WHERE id > :after AND id <= :last AND imported_at < :imported_before
+        AND NOT EXISTS (
+            SELECT 1 FROM json_each(import_file.outcome, '$.runs') AS held JOIN run ON run.name = held.value
+        )
+        AND coalesce(outcome ->> '$.quarantine_item', '') NOT IN (SELECT value FROM json_each(:in_quarantine))
+        """,
+        {
+            "after": after,
+            "last": last[0] if last else 1 << 62,
+            "imported_before": imported_before,
+            "in_quarantine": json.dumps(sorted(in_quarantine)),
+        },
+    ).rowcount
+    return gone, last[0] if last else None
+
+
+def forget_old_attempts(db: Connection, *, before: float) -> int:
+    """Delete the attempts at deliveries that were last tried so long ago. Returns how many they were."""
+    return db.execute("DELETE FROM import_attempt WHERE last_at < ?", (before,)).rowcount

@@ -215,11 +215,12 @@ def _sync(path: Path) -> None:
 
 def notes(settings: Settings) -> list[Note]:
     """Every item, the oldest first."""
-    found = [note(settings, name) for name in _items(settings)]
+    found = [note(settings, name) for name in ids(settings)]
     return sorted(found, key=lambda note: (note.quarantined_at, note.id))
 
 
-def _items(settings: Settings) -> list[str]:
+def ids(settings: Settings) -> list[str]:
+    """The ids of every item."""
     try:
         return [path.name for path in directory(settings).iterdir() if path.is_dir() and not path.name.startswith(".")]
     except FileNotFoundError:
@@ -228,7 +229,7 @@ def _items(settings: Settings) -> list[str]:
 
 def note(settings: Settings, item: str) -> Note:
     """What is known of one item; `item` may be the beginning of an id. Raises UnknownQuarantineItem."""
-    names = _items(settings)
+    names = ids(settings)
     candidates = [name for name in names if name == item] or [name for name in names if item and name.startswith(item)]
     if len(candidates) != 1:
         raise UnknownQuarantineItem(

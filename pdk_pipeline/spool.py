@@ -16,7 +16,7 @@ import stat
 import tempfile
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -295,6 +295,29 @@ def archive(settings: Settings, path: Path, name: str = "") -> Path:
     Returns where it went.
     """
     return _move(path, settings.spool / "archive" / f"{datetime.now(tz=settings.zone):%Y/%m/%d}", name or path.name)
+
+
+def archived_days(settings: Settings) -> list[tuple[date, Path]]:
+    """The days of the archive that there are, the oldest first, each with its directory."""
+    days = []
+    for directory in (settings.spool / "archive").glob("????/??/??"):
+        with contextlib.suppress(ValueError):
+            days.append((date(*(int(part) for part in directory.parts[-3:])), directory))
+    return sorted(days)
+
+
+def files_of(directory: Path) -> list[Path]:
+    """The files that lie in a directory itself, hidden ones too."""
+    with contextlib.suppress(FileNotFoundError):
+        return [path for path in directory.iterdir() if path.is_symlink() or path.is_file()]
+    return []
+
+
+def remove_day(directory: Path) -> None:
+    """Remove an empty day of the archive, and its month and year if they are empty then."""
+    with contextlib.suppress(OSError):
+        for place in (directory, directory.parent, directory.parent.parent):
+            place.rmdir()
 
 
 def _move(path: Path, directory: Path, name: str) -> Path:

@@ -105,7 +105,9 @@ def quieten(**_: object) -> None:
 # Root is warned off for what pickle could do; here messages are JSON and nothing else.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 
-app = Celery("pdk", include=["workers.tasks", "workers.receiving", "workers.nightly"], task_cls=Reporting)
+app = Celery(
+    "pdk", include=["workers.tasks", "workers.purging", "workers.receiving", "workers.nightly"], task_cls=Reporting
+)
 app.conf.update(
     # Nothing but JSON, and no queue that is not listed.
     accept_content=["json"],

@@ -56,6 +56,7 @@ class Call:
     label: str
     """What the person knows it by, and Flower shows: a file's name, a run's."""
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    priority: int = ON_DEMAND
 
     @property
     def queue(self) -> str:
@@ -106,7 +107,7 @@ def _send_all(waiting: list[Call]) -> None:
                 call.args,
                 task_id=call.id,
                 queue=call.queue,
-                priority=ON_DEMAND,
+                priority=call.priority,
                 argsrepr=f"({call.label!r})",
                 kwargsrepr="{}",
                 producer=producer,

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from pdk_pipeline import __version__
+from pdk_pipeline.cli.backup import backup, restore
 from pdk_pipeline.cli.base import Group, say
 from pdk_pipeline.cli.check import check
+from pdk_pipeline.cli.clean import clean, retention
 from pdk_pipeline.cli.collect import collect
 from pdk_pipeline.cli.config import config
 from pdk_pipeline.cli.contacts import contacts, gen_contact, import_contact
 from pdk_pipeline.cli.database import initdb
+from pdk_pipeline.cli.deletion import delete_run, undelete_run
 from pdk_pipeline.cli.doctor import doctor
 from pdk_pipeline.cli.expected import check_expected, expected, gen_expected
 from pdk_pipeline.cli.imports import import_
@@ -74,6 +77,12 @@ for command in (
     show,
     history,
     export,
+    delete_run,
+    undelete_run,
+    clean,
+    retention,
+    backup,
+    restore,
     quarantine,
     initdb,
     config,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
 from pdk_pipeline.cli.base import say
 from pdk_pipeline.cli.tables import progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pdk_pipeline.errors import PdkError
     from workers.dispatch import Call
@@ -45,3 +47,44 @@ def outcome(call: Call, *, local: bool) -> dict[str, Any]:
             raise result
         return result
     raise AssertionError
+
+
+def in_steps(
+    make_call: Callable[[Any], Call],
+    what: str,
+    *,
+    total: int,
+    local: bool,
+    is_quiet: bool = False,
+    max_seconds: float | None = None,
+) -> Iterator[dict[str, Any]]:
+    """What came of each step of long work (`pdk_pipeline.steps`): a call at a time, so that others get their turn.
+
+    `make_call` is told where to go on. `total`: about how much there is to remove. After `max_seconds` no further step
+    is begun. Raises the error that ended one.
+    """
+    from pdk_pipeline import database
+    from pdk_pipeline.config import settings
+    from workers import dispatch
+
+    began = time.monotonic()
+    done = 0
+    place = None
+    # A connection stays open throughout, or SQLite would tidy up after every step that is done in this process.
+    with progress_bar(what, is_wanted=not is_quiet) as show, contextlib.ExitStack() as until_the_end:
+        while True:
+            for _, step in dispatch.run(
+                settings(), [make_call(place)], local=local, on_progress=lambda *_: None, on_note=say
+            ):
+                if isinstance(step, Exception):
+                    raise step
+                done += sum(count for name, count in step["removed"].items() if name != "bytes")
+                show(min(done / total, 1.0) if total else 1.0)
+                yield step
+                is_first = place is None
+                place = step["next"]
+            if place is None or (max_seconds is not None and time.monotonic() - began >= max_seconds):
+                return
+            if is_first:
+                connection = database.connect(settings().database, read_only=True)
+                until_the_end.enter_context(contextlib.closing(connection))

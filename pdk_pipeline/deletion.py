@@ -1,0 +1,225 @@
+"""Runs deleted, whole or in part, and whole ones brought back.
+
+A whole run is only stamped: that hides it everywhere at once, whatever its size, and `clean` removes its rows later.
+
+A part of one is removed for good, in short steps. To hide it as a run is hidden, every look at a result would have to
+ask a list of conditions; to move its rows to a hidden run costs half as much again as to remove them, since two
+indexes are changed and the row is written, and they have to be removed afterwards all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pdk_pipeline import runs
+from pdk_pipeline.errors import RunGone, RunNameTaken, UnknownRun, ValuableRun
+from pdk_pipeline.selection import Selection
+from pdk_pipeline.steps import Place, Step, Time
+
+if TYPE_CHECKING:
+    from pdk_pipeline.config import Settings
+    from pdk_pipeline.database import Connection
+    from pdk_pipeline.runs import Run
+
+WINDOW = 4_000
+"""So many results are looked at by one statement."""
+
+
+class DeletedRun(NamedTuple):
+    """A run that is deleted and not yet removed."""
+
+    id: int
+    name: str
+    deleted_at: float
+    """Seconds since 1970, UTC."""
+    clean_begun_at: float | None
+    """From then on it cannot come back."""
+
+
+# Whole runs --------------------------------------------------------------------------------------------------
+
+
+def delete(db: Connection, run_id: int, *, now: float) -> bool:
+    """Hide a run everywhere. `now`: seconds since 1970. Returns whether it was there to be hidden.
+
+    It goes by id: a name may meanwhile be that of another run, which a task that comes twice must not delete.
+    Raises ValuableRun.
+    """
+    row = db.execute("SELECT name, valuable FROM run WHERE id = ? AND deleted_at IS NULL", (run_id,)).fetchone()
+    if row is None:
+        return False
+    name, is_valuable = row
+    if is_valuable:
+        raise ValuableRun(name, advice=f"`pdk valuable {name} --off` lets it be deleted.")
+    db.execute("UPDATE run SET deleted_at = ? WHERE id = ?", (now, run_id))
+    return True
+
+
+def undelete(db: Connection, run_id: int) -> bool:
+    """Bring a deleted run back as it was. Returns whether it was away.
+
+    Raises RunGone when `clean` has begun with it, RunNameTaken when another run has its name meanwhile.
+    """
+    row = db.execute("SELECT name, deleted_at, clean_begun_at FROM run WHERE id = ?", (run_id,)).fetchone()
+    if row is None:
+        raise RunGone(advice="`pdk clean` has removed it; its logs may be in the archive.")
+    name, deleted_at, clean_begun_at = row
+    if deleted_at is None:
+        return False
+    if clean_begun_at is not None:
+        raise RunGone(name, advice="`pdk clean` has begun to remove it; its logs may be in the archive.")
+    if db.execute("SELECT 1 FROM run WHERE name = ? AND deleted_at IS NULL", (name,)).fetchone():
+        raise RunNameTaken(name, advice=f"`pdk delete_run {name}` makes room for the older one.")
+    db.execute("UPDATE run SET deleted_at = NULL WHERE id = ?", (run_id,))
+    return True
+
+
+def deleted(db: Connection, name: str | None = None) -> list[DeletedRun]:
+    """The runs (of that name) that are deleted and not yet removed, the last deleted first."""
+    rows = db.execute(
+        """
+        SELECT id, name, deleted_at, clean_begun_at FROM run
+        WHERE deleted_at IS NOT NULL AND name = coalesce(?, name)
+        ORDER BY deleted_at DESC, id DESC
+        """,
+        (name,),
+    )
+    return [DeletedRun(*row) for row in rows]
+
+
+def find_deleted(settings: Settings, db: Connection, name: str) -> DeletedRun:
+    """Of the deleted runs of that name the one that was deleted last. Raises UnknownRun."""
+    meant = runs.canonical_name(settings, db, name)
+    found = deleted(db, meant)
+    if not found:
+        raise UnknownRun(f"{meant}, among those deleted", advice="`pdk undelete_run` lists what can be brought back.")
+    return found[0]
+
+
+def results_of(db: Connection, run_id: int) -> int:
+    """How many results a run holds, deleted or not."""
+    return int(db.execute("SELECT count(*) FROM result WHERE run_id = ?", (run_id,)).fetchone()[0])
+
+
+# Parts of runs -----------------------------------------------------------------------------------------------
+
+
+class Part(NamedTuple):
+    """The results of a run that are to be deleted: those selected that are there by now."""
+
+    run_id: int
+    where: dict[str, Any]
+    newest_result: int
+    """Id; what is imported while it is being deleted stays."""
+    newest_import: int
+    """Id; so does what takes the place of a missing result."""
+
+    @property
+    def selection(self) -> Selection:
+        """Which of them."""
+        return Selection.from_json(self.where)
+
+
+def part(db: Connection, run: Run, where: Selection) -> Part:
+    """The selected results of a run that are there now."""
+    (newest_result,) = db.execute("SELECT coalesce(max(id), 0) FROM result").fetchone()
+    (newest_import,) = db.execute("SELECT coalesce(max(id), 0) FROM import_file").fetchone()
+    return Part(run.id, where.as_json(), newest_result, newest_import)
+
+
+def count(db: Connection, run: Run, where: Selection) -> int:
+    """How many results of a run are selected."""
+    condition, values = where.condition()
+    if not values:
+        return results_of(db, run.id)
+    row = db.execute(
+        f"""
+        SELECT count(*) FROM result
+        JOIN test ON test.id = result.test_id
+        JOIN environment ON environment.id = result.environment_id
+        WHERE result.run_id = ? AND {condition}
+        """,  # noqa: S608  (the condition holds column names and question marks)
+        (run.id, *values),
+    ).fetchone()
+    return int(row[0])
+
+
+def delete_part(db: Connection, part: Part, place: Place, time: Time, *, now: float) -> Step:
+    """Remove some more of the part, inside the caller's transaction. A run of which nothing is left is deleted.
+
+    `now`: seconds since 1970. Raises ValuableRun.
+    """
+    step = Step(next=None)
+    run = db.execute("SELECT name, valuable FROM run WHERE id = ? AND deleted_at IS NULL", (part.run_id,)).fetchone()
+    if run is None:
+        return step
+    name, is_valuable = run
+    if is_valuable:
+        raise ValuableRun(name, advice=f"`pdk valuable {name} --off` lets it be deleted.")
+    at = place or {"environment": 0, "test": 0, "removed": 0}
+    for environment in _environments(db, part.selection, at["environment"]):
+        test: int | None = at["test"] if environment == at["environment"] else 0
+        while test is not None:
+            if not time.is_left:
+                removed = at["removed"] + step.removed["results"]
+                step.next = {"environment": environment, "test": test, "removed": removed}
+                return step
+            test = _delete_window(db, part, environment, test, step)
+    if at["removed"] + step.removed["results"] and not _holds_results(db, part.run_id):
+        step.removed["runs"] += delete(db, part.run_id, now=now)
+    return step
+
+
+def _holds_results(db: Connection, run_id: int) -> bool:
+    return db.execute("SELECT 1 FROM result WHERE run_id = ? LIMIT 1", (run_id,)).fetchone() is not None
+
+
+def _environments(db: Connection, where: Selection, first: int) -> list[int]:
+    condition, values = replace(where, projects=(), tests=(), statuses=()).condition()
+    rows = db.execute(
+        f"SELECT id FROM environment WHERE id >= ? AND {condition} ORDER BY id",  # noqa: S608  (as above)
+        (first, *values),
+    )
+    return [id_ for (id_,) in rows]
+
+
+def _delete_window(db: Connection, part: Part, environment: int, test: int, step: Step) -> int | None:
+    """Remove what is selected among the next results of an environment. Returns the last test; None: it was the end."""
+    row = db.execute(
+        """
+        SELECT test_id FROM result WHERE run_id = ? AND environment_id = ? AND test_id > ?
+        ORDER BY test_id LIMIT 1 OFFSET ?
+        """,
+        (part.run_id, environment, test, WINDOW - 1),
+    ).fetchone()
+    condition, values = replace(part.selection, hosts=(), contexts=(), customs=()).condition()
+    step.removed["results"] += remove_results(
+        db,
+        f"""
+        SELECT result.id FROM result JOIN test ON test.id = result.test_id
+        WHERE result.run_id = ? AND result.environment_id = ? AND result.test_id > ? AND result.test_id <= ?
+        AND result.id <= ? AND coalesce(result.import_id, 0) <= ? AND {condition}
+        """,  # noqa: S608  (as above)
+        (part.run_id, environment, test, row[0] if row else 1 << 62, part.newest_result, part.newest_import, *values),
+    )
+    return int(row[0]) if row else None
+
+
+def remove_results(db: Connection, ids: str, values: tuple[Any, ...]) -> int:
+    """Remove the results whose ids a query gives, and the log blocks that held only their logs. Returns how many."""
+    removed = db.execute(
+        f"DELETE FROM result WHERE id IN ({ids}) RETURNING log_block_id",  # noqa: S608  (the caller's own SQL)
+        values,
+    ).fetchall()
+    blocks = {block for (block,) in removed if block is not None}
+    if blocks:
+        db.execute(
+            """
+            DELETE FROM log_block WHERE id IN (SELECT value FROM json_each(?))
+            AND NOT EXISTS (SELECT 1 FROM result WHERE result.log_block_id = log_block.id)
+            """,
+            (json.dumps(sorted(blocks)),),
+        )
+    return len(removed)
