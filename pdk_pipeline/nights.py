@@ -183,6 +183,11 @@ def steps(db: Connection, night: Night) -> list[Step]:
     return [_step(row) for row in rows]
 
 
+def step(db: Connection, step_id: int) -> Step:
+    """The step of that id."""
+    return _step(db.execute(f"{_STEP} WHERE id = ?", (step_id,)).fetchone())
+
+
 def _step(row: Any) -> Step:
     step = Step(*row)
     return step._replace(outcome=json.loads(row[9])) if row[9] else step

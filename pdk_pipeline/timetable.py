@@ -51,6 +51,7 @@ class Timetable(BaseModel):
         default="{class}_{date}", description="name of its run; {yesterday} is for runs that begin before midnight"
     )
     expected: str | None = Field(default=None, description="class of expected tests; by default the class of the night")
+    notify: bool = Field(default=True, description="tell people about it")
     hosts: list[str] = Field(default=[], description="start as soon as all of these have reported, from `at` on …")
     deadline: time | None = Field(default=None, description="… or at this time, without those that have not")
 

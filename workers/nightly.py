@@ -11,9 +11,10 @@ from typing import Any
 
 from pdk_pipeline import database, nightly, nights
 from pdk_pipeline.config import settings
-from pdk_pipeline.errors import NoDatabase
+from pdk_pipeline.errors import DatabaseTooOld, NoDatabase
+from pdk_pipeline.night_steps import STEPS, Again
 from workers.app import Reporting, app
-from workers.queues import ROUTINE
+from workers.queues import CLEANING, ROUTINE
 from workers.tasks import AGAIN_LATER, import_claimed, sweep_outbox
 
 
@@ -35,34 +36,51 @@ def advance(night_id: int) -> bool:
     step = nightly.next_step(settings(), night_id, time.time())
     if step is None:
         return False
-    _send(night_id, step.id, step.token or "", step.name)
+    task = night_reading if STEPS[step.name].only_reads else night_step
+    _send(task, (night_id, step.id, step.token or ""), step.name)
     return True
 
 
-def _send(night_id: int, step_id: int, token: str, name: str, *, pause: float = 0) -> None:
-    night_step.apply_async(
-        (night_id, step_id, token), countdown=pause or None, argsrepr=f"({name!r}, night {night_id})", priority=ROUTINE
-    )
+def _send(task: Any, args: tuple[Any, ...], name: str, *, pause: float = 0, priority: int = ROUTINE) -> None:
+    task.apply_async(args, countdown=pause or None, argsrepr=f"({name!r}, night {args[0]})", priority=priority)
 
 
 @app.task(**AGAIN_LATER, name="night_step")
 def night_step(night_id: int, step_id: int, token: str) -> dict[str, Any]:
     """Do one step of a night, or go on with it, and hand over to the next."""
-    again = nightly.perform(settings(), night_id, step_id, token, time.time())
+    return _go_on(night_id, step_id, token, nightly.perform(settings(), night_id, step_id, token, time.time()))
+
+
+@app.task(**AGAIN_LATER, name="night_reading")
+def night_reading(night_id: int, step_id: int, token: str) -> dict[str, Any]:
+    """Do a step that only reads, where it keeps nobody from writing, and have it recorded how that went."""
+    result = nightly.as_json(nightly.perform_reading(settings(), night_id, step_id, time.time()))
+    _send(night_record, (night_id, step_id, token, result), "record")
+    return result
+
+
+@app.task(**AGAIN_LATER, name="night_record")
+def night_record(night_id: int, step_id: int, token: str, result: dict[str, Any]) -> dict[str, Any]:
+    """Record how a step went that was done elsewhere, and hand over to the next."""
+    again = nightly.record(settings(), night_id, step_id, token, nightly.from_json(result), time.time())
+    return _go_on(night_id, step_id, token, again)
+
+
+def _go_on(night_id: int, step_id: int, token: str, again: Again | None) -> dict[str, Any]:
     with database.reading(settings()) as db:
-        night = nights.by_id(db, night_id)
-        step = next(step for step in nights.steps(db, night) if step.id == step_id)
-    told = {"run": night.run_name, "step": step.name, "state": step.state, "error": step.error}
+        night, step = nights.by_id(db, night_id), nights.step(db, step_id)
     if again is None:
         if not advance(night_id):
             sweep_outbox.apply_async()  # what the night put there goes out at once
-        return told | (step.outcome or {})
+        told = {name: value for name, value in (step.outcome or {}).items() if value}
+        return {"run": night.run_name, "step": step.name, "state": step.state, "error": step.error} | told
     for claim, name in again.logs:
         import_claimed.apply_async((claim,), argsrepr=f"({name!r})", priority=ROUTINE)
-    if step.token:
+    if step.token == token:
         # Behind the imports in the same queue: they are done when it comes.
-        _send(night_id, step_id, token, step.name, pause=again.pause)
-    return told | {"logs": len(again.logs)}
+        priority = CLEANING if again.can_wait else ROUTINE
+        _send(night_step, (night_id, step_id, token), step.name, pause=again.pause, priority=priority)
+    return {"run": night.run_name, "step": step.name, "state": step.state, "logs": len(again.logs)}
 
 
 @app.task(**AGAIN_LATER, name="tick")
@@ -81,6 +99,6 @@ def _under_way() -> list[str]:
     try:
         with database.reading(settings()) as db:
             nights_under_way = nights.under_way(db)
-    except NoDatabase:
+    except (NoDatabase, DatabaseTooOld):
         return []
     return [night.run_name for night in nights_under_way if advance(night.id)]

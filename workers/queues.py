@@ -25,7 +25,7 @@ ON_DEMAND: Final = 2
 ROUTINE: Final = 5
 CLEANING: Final = 9
 
-_ELSEWHERE = {"receive_log": INTAKE, "sweep": DEFAULT, "deliver": DEFAULT, "backup": DEFAULT}
+_ELSEWHERE = {"receive_log": INTAKE, "sweep": DEFAULT, "deliver": DEFAULT, "backup": DEFAULT, "night_reading": DEFAULT}
 
 
 def queue_of(task: str) -> str:

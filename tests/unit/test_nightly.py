@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pdk_pipeline import config, database, nightly, nights
+from pdk_pipeline import config, database, night_steps, nightly, nights, spool
 from pdk_pipeline.config import Settings
 from tests.conftest import log_of, record, rows
 
@@ -86,7 +86,7 @@ def test_a_log_that_cannot_be_imported_is_named_and_the_rest_goes_on(home: Setti
     real = nightly.intake.import_claimed
 
     def full_disk(settings, claim):
-        if "stuck" in str(nightly.spool.claimed_file(settings, claim)):
+        if "stuck" in str(spool.claimed_file(settings, claim)):
             raise OSError(28, "No space left on device")
         return real(settings, claim)
 
@@ -106,7 +106,7 @@ def test_a_step_that_fails_for_good_is_recorded_and_the_others_still_run(home: S
     def broken(_work):
         raise ZeroDivisionError("of course")
 
-    monkeypatch.setitem(nightly.STEPS, "gen_expected", nightly.Kind(broken))
+    monkeypatch.setitem(night_steps.STEPS, "gen_expected", night_steps.Kind(broken))
     arrive(home, "a", record("t1"))
     night, steps = do_night(home)
     assert night.ended_at
@@ -116,14 +116,14 @@ def test_a_step_that_fails_for_good_is_recorded_and_the_others_still_run(home: S
 
 def test_a_step_that_fails_for_a_passing_reason_is_tried_again_with_growing_pauses(home: Settings, monkeypatch):
     faults = iter([sqlite3.OperationalError("disk I/O error")] * 2)
-    real = nightly.STEPS["gen_expected"]
+    real = night_steps.STEPS["gen_expected"]
 
     def sometimes(work):
         for fault in faults:
             raise fault
         return real.do(work)
 
-    monkeypatch.setitem(nightly.STEPS, "gen_expected", nightly.Kind(sometimes))
+    monkeypatch.setitem(night_steps.STEPS, "gen_expected", night_steps.Kind(sometimes))
     arrive(home, "a", record("t1"))
     night, _ = nightly.start(home, "daily", "daily_2026-11-23", reason="a test", now=NOON)
     clock = NOON
@@ -144,7 +144,7 @@ def test_a_step_that_fails_for_a_passing_reason_is_tried_again_with_growing_paus
                 break
     assert pauses == [nights.FIRST_PAUSE_SECONDS, 2 * nights.FIRST_PAUSE_SECONDS]
     with database.reading(home) as db:
-        assert {step.state for step in nights.steps(db, night)} == {"done"}
+        assert {step.state for step in nights.steps(db, night)} == {"done", "left out"}  # there is no backup_directory
 
 
 def test_a_step_whose_worker_was_killed_is_handed_out_again_when_its_lease_is_over(home: Settings):
@@ -213,11 +213,11 @@ def test_a_night_that_waits_for_its_machines_starts_when_all_have_reported(home:
     two = datetime(2026, 11, 23, 2, tzinfo=UTC).timestamp()
     nightly.due(home, two - DAY)
     arrive(home, "a", record("t1"), host="banana")
-    for claim in nightly.spool.collect(home).claims:
+    for claim in spool.collect(home).claims:
         nightly.intake.import_claimed(home, claim[0])
     assert nightly.due(home, two + 3600) == []
     arrive(home, "b", record("t1"), host="cherry")
-    for claim in nightly.spool.collect(home).claims:
+    for claim in spool.collect(home).claims:
         nightly.intake.import_claimed(home, claim[0])
     assert nightly.due(home, two + 3700) == [("daily", "daily_2026-11-23", "every host has reported")]
 
@@ -243,7 +243,7 @@ def test_what_comes_after_the_night_is_told_of_as_an_addendum_and_only_once(home
     assert [kind for _, kind, _ in messages(home)] == ["report"]
     # When another log of its run comes later, and nothing more for a while
     arrive(home, "b", record("t2", "F"), host="cherry")
-    for claim, _ in nightly.spool.collect(home).claims:
+    for claim, _ in spool.collect(home).claims:
         nightly.intake.import_claimed(home, claim)
     now = max(at for (at,) in rows(home, "SELECT imported_at FROM import_file"))
     with database.writing(home) as db:  # the night was long ago enough, but not forgotten
@@ -262,7 +262,7 @@ def test_the_administrator_is_told_which_steps_failed_and_why(home: Settings, mo
     def broken(_work):
         raise ZeroDivisionError("of course")
 
-    monkeypatch.setitem(nightly.STEPS, "gen_expected", nightly.Kind(broken))
+    monkeypatch.setitem(night_steps.STEPS, "gen_expected", night_steps.Kind(broken))
     arrive(home, "a", record("t1"))
     do_night(home)
     assert messages(home) == [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from pdk_pipeline import database, nightly, nights, status
+from pdk_pipeline import database, night_steps, nightly, nights, spool, status
 from pdk_pipeline.config import Settings
 from tests.conftest import log_of, record
 from tests.unit.test_nightly import NOON, arrive, do_night
@@ -34,7 +34,7 @@ def test_a_step_that_failed_needs_somebody(home: Settings, monkeypatch):
     def broken(_work):
         raise ZeroDivisionError("of course")
 
-    monkeypatch.setitem(nightly.STEPS, "gen_expected", nightly.Kind(broken))
+    monkeypatch.setitem(night_steps.STEPS, "gen_expected", night_steps.Kind(broken))
     do_night(home)
     assert needs(home) == "daily_2026-11-23: gen_expected failed: ZeroDivisionError: of course"
 
@@ -53,7 +53,7 @@ def test_a_night_that_should_have_started_needs_somebody(home: Settings):
 def test_logs_that_wait_are_counted_and_one_that_waits_long_needs_somebody(home: Settings, monkeypatch):
     arrive(home, "a", record("t1"))
     assert status.look(home).incoming == 1
-    nightly.spool.collect(home)
+    spool.collect(home)
     found = status.look(home)
     assert (found.incoming, found.processing) == (0, 1)
     later = time.time() + 3600
