@@ -175,3 +175,11 @@ class ChannelDown(DeliveryFault):
 
 class UnknownMessage(PdkError):
     """There is no such message in the outbox."""
+
+
+class BadEnvironment(PdkError):
+    """The environment of these tests cannot be made."""
+
+
+class BadOkfile(PdkError):
+    """This okfile cannot be used."""

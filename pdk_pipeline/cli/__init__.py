@@ -26,10 +26,12 @@ from pdk_pipeline.cli.imports import import_
 from pdk_pipeline.cli.metrics import metrics
 from pdk_pipeline.cli.nightly import nightly, nights
 from pdk_pipeline.cli.notify import notify
+from pdk_pipeline.cli.ok import ok
 from pdk_pipeline.cli.outbox import outbox
 from pdk_pipeline.cli.quarantine import quarantine
 from pdk_pipeline.cli.report import report
 from pdk_pipeline.cli.results import export, history, show
+from pdk_pipeline.cli.run import run
 from pdk_pipeline.cli.runs import note, run_info, runs, valuable
 from pdk_pipeline.cli.status import status
 from pdk_pipeline.cli.submit import submit
@@ -56,6 +58,8 @@ for command in (
     status,
     metrics,
     collect,
+    run,
+    ok,
     submit,
     check,
     gen_expected,
