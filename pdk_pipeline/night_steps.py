@@ -149,7 +149,7 @@ def tidy(work: Work) -> StepResult:
 
 def _after(work: Work, done: ShortStep) -> StepResult:
     removed = dict(work.so_far.get("removed", {}))
-    for what, number in done.removed.items():
+    for what, number in (+done.removed).items():
         removed[what] = removed.get(what, 0) + number
     told = {"removed": removed, "runs": [*work.so_far.get("runs", []), *done.runs]}
     return told if done.next is None else Again(told | {"place": done.next}, [], can_wait=True)

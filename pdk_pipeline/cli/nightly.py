@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING
 
@@ -113,8 +112,10 @@ def _print(night: Night, steps: list[Step]) -> None:
 
 
 def _facts(outcome: dict[str, object] | None) -> str:
-    facts = {name: value for name, value in (outcome or {}).items() if value}
-    return ", ".join(
-        f"{name.replace('_', ' ')} {value if isinstance(value, (int, str, float)) else json.dumps(value)}"
-        for name, value in facts.items()
-    )
+    return ", ".join(f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in (outcome or {}).items() if value)
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{part} {name}" for name, part in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
