@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LONGEST_SOCKET_PATH = 100
 """The kernel takes 107 bytes, 103 on macOS."""
 
-_PASSWORD = re.compile(r"(?<=:)[^:@/]*(?=@)")
+_PASSWORD = re.compile(r"(?<=://)([^:@/]*):.*@")
 
 
 def address(settings: Settings) -> str | None:
@@ -34,7 +34,7 @@ def address(settings: Settings) -> str | None:
 
 def shown(url: str) -> str:
     """An address without its password."""
-    return _PASSWORD.sub("…", url)
+    return _PASSWORD.sub(r"\1:…@", url)
 
 
 def is_networked(url: str | None) -> bool:
