@@ -129,7 +129,13 @@ def suggestion(db: Connection, selection: Selection) -> str:
     """What somebody may have meant who asked for a test that is not there."""
     for name in selection.tests:
         row = db.execute(
-            "SELECT name FROM test WHERE name LIKE ? ESCAPE '\\' ORDER BY length(name), name LIMIT 1",
+            """
+            SELECT name FROM test WHERE name LIKE ? ESCAPE '\\' AND EXISTS (
+                SELECT 1 FROM result JOIN run ON run.id = result.run_id AND run.deleted_at IS NULL
+                WHERE result.test_id = test.id
+            )
+            ORDER BY length(name), name LIMIT 1
+            """,
             (f"%{name.replace(chr(92), chr(92) * 2).replace('_', chr(92) + '_').strip('*%')}%",),
         ).fetchone()
         if row:

@@ -24,6 +24,8 @@ from workers.tasks import AGAIN_LATER
 if TYPE_CHECKING:
     from celery import Task
 
+    from pdk_pipeline.steps import Step
+
 
 @app.task(**AGAIN_LATER, name="delete_run")
 def delete_run(run_id: int, name: str) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def delete_part(part: list[Any], name: str, place: Place = None) -> dict[str, An
     """Remove some more results of a part of a run."""
     with database.writing(settings()) as db:
         step = deletion.delete_part(db, deletion.Part(*part), place, Time(), now=time.time())
-        return {"run": name} | step.as_json()
+        return {"run": name} | _outcome(step)
 
 
 @app.task(**AGAIN_LATER, name="clean", bind=True)
@@ -57,7 +59,7 @@ def clean(self: Task, place: Place = None, goes_on: bool = True) -> dict[str, An
     step = cleaning.step(settings(), place, now=time.time())
     if goes_on:
         _go_on(self, step.next)
-    return step.as_json()
+    return _outcome(step)
 
 
 @app.task(**AGAIN_LATER, name="retention", bind=True)
@@ -66,7 +68,12 @@ def retention(self: Task, place: Place = None, goes_on: bool = True) -> dict[str
     step = keeping.step(settings(), place, now=time.time())
     if goes_on:
         _go_on(self, step.next)
-    return step.as_json()
+    return _outcome(step)
+
+
+def _outcome(step: Step) -> dict[str, Any]:
+    """For who waits, and in words for the log and Flower."""
+    return step.as_json() | {"did": ", ".join(f"{count} {what}" for what, count in (+step.removed).items())}
 
 
 def _go_on(task: Task, place: Place) -> None:
