@@ -119,10 +119,13 @@ def _without(cells: Mapping[Category, Sequence[Cell]], places: Iterable[WholePla
 # Changes -----------------------------------------------------------------------------------------------------
 
 
+_NO_STREAK = None, 0, False
+
+
 def _of_places(db: Connection, found: Differences, names: _Names, places: Sequence[WholePlace]) -> Iterator[Change]:
-    since = _silences(db, found, places)
+    began = _silences(db, found, places)
     for number, place in enumerate(places):
-        streak = since.get(number)
+        since, nights, is_longer = began.get(number, _NO_STREAK)
         cells = sorted(place.cells, key=lambda cell: names.tests[cell & TEST_BITS][1])
         yield Change(
             place.category,
@@ -134,9 +137,9 @@ def _of_places(db: Connection, found: Differences, names: _Names, places: Sequen
             before=Status.MISSING.value if place.was_silent else None,
             last=None,
             now=Status.MISSING.value if any(cell in found.now.unarrived for cell in cells) else None,
-            since=streak.since if streak else None,
-            nights=streak.nights if streak else 0,
-            is_longer=bool(streak and streak.is_longer),
+            since=since,
+            nights=nights,
+            is_longer=is_longer,
             members=Members(
                 [names.tests[cell & TEST_BITS][1] for cell in cells],
                 array("q", [found.now.ids.get(cell, 0) for cell in cells]),
@@ -157,28 +160,20 @@ def _silences(db: Connection, found: Differences, places: Sequence[WholePlace]) 
 def _of_cells(
     db: Connection, found: Differences, names: _Names, singles: Mapping[Category, Sequence[Cell]]
 ) -> Iterator[Change]:
-    since = _streaks(db, found, singles)
+    began = _streaks(db, found, singles)
     errors = _errors(found, names) if singles.get(Category.MISSING) else {}
     for category, cells in singles.items():
         for cell in cells:
             project, test = names.tests[cell & TEST_BITS]
-            streak = since.get(cell)
+            environment = names.environments[cell >> 32]
+            now, before, last = found.statuses(cell)
+            since, nights, is_longer = began.get(cell, _NO_STREAK)
             cause = None
-            if category is Category.MISSING:
-                cause = causes.collection_error(test, errors.get(names.of(cell), frozenset()))
+            if category is Category.MISSING and (project, environment) in errors:
+                cause = causes.collection_error(test, errors[project, environment])
+            members = Members((test,), (found.now.ids.get(cell, 0),))
             yield Change(
-                category,
-                project,
-                *names.environments[cell >> 32],
-                test,
-                found.status_before(cell),
-                found.last_status(cell),
-                found.status(cell),
-                since=streak.since if streak else None,
-                nights=streak.nights if streak else 0,
-                is_longer=bool(streak and streak.is_longer),
-                cause=cause,
-                members=Members((test,), (found.now.ids.get(cell, 0),)),
+                category, project, *environment, test, before, last, now, since, nights, is_longer, cause, members
             )
 
 
@@ -189,7 +184,7 @@ def _streaks(db: Connection, found: Differences, singles: Mapping[Category, Sequ
     failing = [*singles.get(Category.STILL_FAILING, ()), *(() if found.is_with_newest else new)]
     since.update(history.streaks(db, failing, FAILING, found.run, found.past))
     if found.is_with_newest:
-        missing = [cell for cell in missing if found.status_before(cell) in {None, Status.MISSING}]
+        missing = [cell for cell in missing if found.statuses(cell)[1] in {None, Status.MISSING}]
     since.update(history.streaks(db, missing, {Status.MISSING}, found.run, found.past))
     return since
 
@@ -199,7 +194,7 @@ def _errors(found: Differences, names: _Names) -> dict[tuple[str, Environment], 
     errors: defaultdict[tuple[str, Environment], set[str]] = defaultdict(set)
     for category in (Category.NEWLY_FAILING, Category.STILL_FAILING):
         for cell in found.cells[category]:
-            if found.status(cell) == Status.ERROR:
+            if found.now.statuses[cell] == Status.ERROR:
                 errors[names.of(cell)].add(names.tests[cell & TEST_BITS][1])
     return errors
 

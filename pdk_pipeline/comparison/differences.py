@@ -19,19 +19,23 @@ if TYPE_CHECKING:
     from pdk_pipeline.runs import Run
 
 
+# As plain text: a member of an enumeration takes its time to be looked up, and here it would be a million times.
+PASS, DISABLED, MISSING = Status.PASS.value, Status.DISABLED.value, Status.MISSING.value
+
+
 def category(now: str | None, before: str | None, last: str | None, *, was_expected: bool) -> Category | None:
     """What a test in an environment is, silent places aside (see `Category`); None: as it was, and well."""
     if now in FAILING:
         return Category.STILL_FAILING if last in FAILING else Category.NEWLY_FAILING
-    if now is None or now == Status.MISSING:
+    if now is None or now == MISSING:
         return Category.MISSING if now else Category.GONE
     if last is None:
-        return Category.BACK if was_expected or before == Status.MISSING else Category.NEW
+        return Category.BACK if was_expected or before == MISSING else Category.NEW
     if now == last:
-        return Category.BACK if before in {None, Status.MISSING} else None
-    if now == Status.DISABLED:
+        return Category.BACK if before is None or before == MISSING else None
+    if now == DISABLED:
         return Category.DISABLED
-    return Category.FIXED if now == Status.PASS and last in FAILING else Category.CHANGED
+    return Category.FIXED if now == PASS and last in FAILING else Category.CHANGED
 
 
 @dataclass
@@ -56,7 +60,7 @@ def _side(db: Connection, run: Run) -> Side:
     for cell, status, id_, import_id in rows:
         side.statuses[cell] = status
         side.ids[cell] = id_
-        if status == Status.MISSING:
+        if status == MISSING:
             side.missing.add(cell)
             if import_id is None:
                 side.unarrived.add(cell)
@@ -103,20 +107,13 @@ class Differences:
         """Whether the run compared with is the one before: what is new then began in this run."""
         return not self.past or self.past[0] == self.against
 
-    def status(self, cell: Cell) -> str | None:
-        """The status in the run; None: not there."""
-        return self.now.statuses.get(cell) or (None if cell in self.vanished else Status.PASS.value)
-
-    def status_before(self, cell: Cell) -> str | None:
-        """The status in the run compared with; None: not there."""
+    def statuses(self, cell: Cell) -> tuple[str | None, str | None, str | None]:
+        """The status in the run, and in the one compared with (None: not there), and what it reported last."""
+        now = self.now.statuses.get(cell) or (None if cell in self.vanished else PASS)
         if self.against is None:
-            return None
-        return self.before.statuses.get(cell) or (None if cell in self.appeared else Status.PASS.value)
-
-    def last_status(self, cell: Cell) -> str | None:
-        """What it reported last, up to the run compared with; None: never."""
-        before = self.status_before(cell)
-        return self.last.get(cell) if before is None or before == Status.MISSING else before
+            return now, None, None
+        before = self.before.statuses.get(cell) or (None if cell in self.appeared else PASS)
+        return now, before, self.last.get(cell) if before is None or before == MISSING else before
 
 
 def find(db: Connection, run: Run, against: Run | None) -> Differences:
@@ -126,7 +123,7 @@ def find(db: Connection, run: Run, against: Run | None) -> Differences:
         for cell, status in found.now.statuses.items():
             if status in FAILING:
                 found.cells[Category.NEWLY_FAILING].append(cell)
-            elif status == Status.MISSING:
+            elif status == MISSING:
                 found.cells[Category.MISSING].append(cell)
         return found
     found.before = _side(db, against)
@@ -135,12 +132,7 @@ def find(db: Connection, run: Run, against: Run | None) -> Differences:
         found.vanished = _only_in(db, against, run)
     _look_back(db, found, against)
     for cell in found.now.statuses.keys() | found.before.statuses.keys() | found.appeared | found.vanished:
-        what = category(
-            found.status(cell),
-            found.status_before(cell),
-            found.last_status(cell),
-            was_expected=cell in found.expected,
-        )
+        what = category(*found.statuses(cell), was_expected=cell in found.expected)
         if what is not None:
             found.cells[what].append(cell)
     return found

@@ -166,6 +166,7 @@ def _part(
                     change.category is Category.SILENT and change.context is None and change.host in told_elsewhere
                 )
             ),
+            wish.most_lines,
         ),
         dict(statuses),
         tuple(Row(*place, held) for place, held in sorted(places.items())) if is_whole else (),
@@ -240,7 +241,7 @@ def _cut(every: Sequence[tuple[Group, ...]], most_lines: int | None) -> list[tup
     for _, _, number, place, group in sorted(numbered, key=lambda each: each[:4]):
         lines = group.lines[:left]
         left -= len(lines)
-        kept[number, place] = group._replace(lines=lines, more=len(group.lines) - len(lines))
+        kept[number, place] = group._replace(lines=lines, more=group.more + len(group.lines) - len(lines))
     return [tuple(kept[number, place] for place in range(len(groups))) for number, groups in enumerate(every)]
 
 

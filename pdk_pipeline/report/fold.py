@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pdk_pipeline.comparison import Category, CauseKind, Environment
 from pdk_pipeline.comparison.changes import FAILING
@@ -53,19 +53,30 @@ def _tests(changes: Iterable[Change]) -> int:
     return len({(change.project, test) for change in changes for test in change.members.tests})
 
 
-def groups(comparison: Comparison, changes: Iterable[Change], is_listed: Callable[[Change], bool]) -> tuple[Group, ...]:
-    """The changes of one project, by category; those that are not listed are counted."""
+def groups(
+    comparison: Comparison, changes: Iterable[Change], is_listed: Callable[[Change], bool], most_lines: int | None
+) -> tuple[Group, ...]:
+    """The changes of one project, by category; those that are not listed are counted.
+
+    `most_lines`: no more of any category are made up; None is no limit.
+    """
     found = by_category(changes)
     known = _Known(comparison, found.get(Category.MISSING, ()))
-    return tuple(
-        Group(
-            category,
-            phrase(category, of_it),
-            _detail(category, of_it),
-            _count(category, of_it),
-            tuple(_lines(known, filter(is_listed, of_it))),
-        )
-        for category, of_it in found.items()
+    return tuple(_group(known, category, of_it, is_listed, most_lines) for category, of_it in found.items())
+
+
+def _group(
+    known: _Known,
+    category: Category,
+    changes: Sequence[Change],
+    is_listed: Callable[[Change], bool],
+    most_lines: int | None,
+) -> Group:
+    foldings = _foldings(filter(is_listed, changes))
+    lines = tuple(_line(known, folding) for folding in foldings[:most_lines])
+    more = len(foldings) - len(lines)
+    return Group(
+        category, phrase(category, changes), _detail(category, changes), _count(category, changes), lines, more
     )
 
 
@@ -147,37 +158,41 @@ def environment(change: Change) -> Environment:
     return Environment(change.host, change.context or "", change.custom or "")
 
 
-def _lines(known: _Known, changes: Iterable[Change]) -> list[Line]:
-    places: list[Line] = []
-    tests: defaultdict[tuple[bool, str], list[Change]] = defaultdict(list)
+class _Folding(NamedTuple):
+    """The changes that one line tells."""
+
+    name: str
+    changes: list[Change]
+    is_place: bool = False
+    is_beneath: bool = False
+    """Of tests beneath `name`, which could not be collected."""
+
+
+def _foldings(changes: Iterable[Change]) -> list[_Folding]:
+    """What is told in a line each: the places first; of tests the latest, and what is wrong in most environments."""
+    places: list[_Folding] = []
+    tests: defaultdict[tuple[str, bool], list[Change]] = defaultdict(list)
     for change in changes:
         if change.test is None:
             name = change.host if change.context is None else wording.place(environment(change))
-            places.append(Line("", name, wording.whole(change), wording.note([change]), is_place=True))
+            places.append(_Folding(name, [change], is_place=True))
         elif change.cause is not None and change.cause.kind is CauseKind.COLLECTION_ERROR:
-            tests[True, change.cause.name].append(change)
+            tests[change.cause.name, True].append(change)
         else:
-            tests[False, change.test].append(change)
-    # The latest first, and what is wrong in most places.
-    order = sorted(tests.items(), key=lambda test: (_nights(test[1]), -len(test[1]), test[0][1]))
-    return places + [_test_line(known, name, of_it, is_beneath=is_beneath) for (is_beneath, name), of_it in order]
+            tests[change.test, False].append(change)
+    order = sorted(tests.items(), key=lambda each: (min(one.nights for one in each[1]), -len(each[1]), each[0]))
+    return places + [_Folding(name, of_it, is_beneath=is_beneath) for (name, is_beneath), of_it in order]
 
 
-def _nights(changes: Sequence[Change]) -> int:
-    return min(change.nights for change in changes)
-
-
-def _test_line(known: _Known, name: str, changes: Sequence[Change], *, is_beneath: bool) -> Line:
-    tests = _tests(changes)
-    if is_beneath:
-        changed = {environment(change) for change in changes}
-        return Line(
-            _mark(changes),
-            f"{name}: {wording.number(tests, 'test')} beneath it",
-            wording.where(changed, changed) if len(changed) == 1 else wording.several_places(changed),
-            "it could not be collected",
-        )
-    where = wording.where({environment(change) for change in changes}, known.ran(changes))
+def _line(known: _Known, folding: _Folding) -> Line:
+    name, changes, *_ = folding
+    if folding.is_place:
+        return Line("", name, wording.whole(changes[0]), wording.note(changes), is_place=True)
+    changed = {environment(change) for change in changes}
+    if folding.is_beneath:
+        beneath = f"{name}: {wording.number(_tests(changes), 'test')} beneath it"
+        return Line(_mark(changes), beneath, wording.several_places(changed), "it could not be collected")
+    where = wording.where(changed, known.ran(changes))
     return Line(_mark(changes), name, where, wording.note(changes, _remark(known, name, changes)))
 
 

@@ -84,6 +84,8 @@ def several(names: Iterable[str]) -> str:
 
 def several_places(environments: Collection[Environment]) -> str:
     """The first few environments of many, hosts only where that says it all."""
+    if len(environments) == 1:
+        return place(*environments)
     hosts = {one.host for one in environments}
     if len(hosts) == len(environments):
         return f"on {number(len(hosts), 'host')}: {several(sorted(hosts))}"
