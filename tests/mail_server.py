@@ -67,6 +67,8 @@ class MailServer:
         self.hangs_up_in_data = False
         self.is_silent = False
         """It takes a mail's content, and then says nothing."""
+        self.dawdles = False
+        """It says something every moment, and does not come to the point."""
         self._news = threading.Condition()
         self._controller = _Controller(self, hostname="127.0.0.1", port=0, **options)
 
@@ -116,6 +118,9 @@ class MailServer:
             return "451 not heard any more"
         if self.is_silent:
             await asyncio.Event().wait()
+        for _ in range(100 if self.dawdles else 0):
+            await server.push("250-wait a moment")
+            await asyncio.sleep(0.02)
         answer = self.on_content(envelope)
         if answer:
             return answer

@@ -187,8 +187,9 @@ def test_a_server_that_falls_silent_is_waited_for_no_longer_than_is_set(server, 
     assert "no answer in time" in fault(DeliveryFault)
 
 
-def test_a_server_that_dawdles_is_cut_off_when_the_time_is_over(server):
-    server.is_silent = True
+@pytest.mark.parametrize("way", ["is_silent", "dawdles"])
+def test_a_server_that_does_not_come_to_an_end_is_cut_off_when_the_time_is_over(way, server):
+    setattr(server, way, True)
     fault(DeliveryFault, seconds=0.1)
 
 

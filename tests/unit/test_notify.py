@@ -225,7 +225,8 @@ def test_a_deleted_run_is_told_to_nobody(night, contact, tell, home):
 def test_tests_without_a_contact_go_to_the_fallback_address(night, contact, home):
     home = home.model_copy(update={"fallback_address": EVE})
     contact(f"calib,flat,{ANN}")
-    night(flat__one="F", stray="F", well="P")
+    night(YESTERDAY, flat__one="P", stray="P", well="P", mended="F")
+    night(flat__one="F", stray="F", well="P", mended="P")
     with database.writing(home) as db:
         told = notify.tell(home, db, runs.find(home, db, TODAY), now=time.time())
         content = {entry.recipient: outbox.content(db, entry.id).text for entry in outbox.entries(db)}
@@ -311,6 +312,17 @@ def test_the_next_night_is_told_anew(night, contact, tell):
     assert tell(YESTERDAY).keys() == {ANN}
     night(one="F")
     assert "1 still failing" in tell()[ANN].subject
+
+
+def test_what_is_told_makes_room(night, contact, tell, home):
+    contact(f"calib,,{ANN}")
+    night(YESTERDAY, one="F")
+    tell(YESTERDAY)
+    with database.writing(home) as db:
+        db.execute("UPDATE notification SET state = 'sent', closed_at = 1.0")
+    night(one="F")
+    tell()
+    assert rows(home, "SELECT run FROM notification") == [(TODAY,)]
 
 
 def test_what_was_decided_and_the_record_of_it_are_one(night, contact, tell, home):
