@@ -35,7 +35,6 @@ _PLAIN = rb"(?:[a-z_][a-z0-9_.-]*+=[^\n]*+(?<![ \t\r\x0b\x0c])\n)"
 _HEAD = re.compile(rb"\n*+(" + _PLAIN + rb"{1,200})(?:(log:\n)|END\n)")
 _LOG_END = re.compile(rb"\n[^.]")
 _TAIL = re.compile(rb"\n\n++(" + _PLAIN + rb"{0,200})END\n")
-_FIELD = re.compile(r"([^=]*)=(.*)\n")
 _END_LINE = re.compile(rb"^[ \t\r\x0b\x0c]*END[ \t\r\x0b\x0c]*$\n?", re.MULTILINE)
 _STRETCH_END = re.compile(rb"^[ \t\r\x0b\x0c]*(?:END|SETDEFAULT)[ \t\r\x0b\x0c]*\n", re.MULTILINE)
 _RESUMES = re.compile(rb"^[ \t\r\x0b\x0c]*(?:END[ \t\r\x0b\x0c]*\n|START[ \t\r\x0b\x0c]*$)", re.MULTILINE)
@@ -169,7 +168,9 @@ class _Reader:
                 return None
             text, log, end = head[1] + tail[1], data[log_start : log_end.start() + 1], tail.end()
         fields = self.base.copy()
-        fields.update(_FIELD.findall(readable(text)))
+        for line in readable(text[:-1]).split("\n"):
+            name, _, value = line.partition("=")
+            fields[name] = value
         if "log" in fields:
             if head[2]:
                 return None
