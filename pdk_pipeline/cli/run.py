@@ -101,8 +101,10 @@ def run(
         say(f"results could not be written: {writer.problem}")
     if as_json:
         print_json(_as_json(session, log, time.monotonic() - began))
-    elif not quiet:
-        _print(session, log, time.monotonic() - began)
+    else:
+        _print_problems(session)
+        if not quiet:
+            _print_counts(session, log, time.monotonic() - began)
     status = 1 if session.problems or writer.problem else 0
     if submit:
         from pdk_pipeline.cli.submit import submit as submit_command
@@ -186,14 +188,19 @@ def _stop(session: Session, name: str) -> None:
 # What came of them -------------------------------------------------------------------------------------------
 
 
-def _print(session: Session, log: Path, seconds: float) -> None:
-    from pdk_pipeline.cli.tables import counted, print_table
+def _print_problems(session: Session) -> None:
+    from pdk_pipeline.cli.tables import print_table
 
     if session.problems:
         print_table(("", "test"), sorted(session.problems, key=itemgetter(1))[:MOST_TOLD])
         if len(session.problems) > MOST_TOLD:
             click.echo(f"… and {len(session.problems) - MOST_TOLD:,} more")
         click.echo()
+
+
+def _print_counts(session: Session, log: Path, seconds: float) -> None:
+    from pdk_pipeline.cli.tables import counted, print_table
+
     columns = _statuses(session)
     print_table([f"{status} #" for status in columns], [[session.counts[status] for status in columns]])
     click.echo()

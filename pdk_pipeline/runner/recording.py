@@ -54,6 +54,10 @@ def _names(root: Path, options: Any) -> Names:
     return Names(root, Path(top).resolve() if top else None, prefix)
 
 
+def _absolute(path: str) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100  (Path.absolute keeps `..`)
+
+
 def _batch(options: Any) -> Batch:
     given = {"test_run": options.pdk_run} | {
         part: getattr(options, f"pdk_{part}") for part in ("project", "host", "context", "custom")
@@ -120,7 +124,7 @@ class Recorder:
         self._names = names
         self._watcher = watcher
         self._batch = _batch(options)
-        self._log = LogWriter(Path(options.pdk_log).absolute())
+        self._log = LogWriter(_absolute(options.pdk_log))
         self._journal = Path(options.pdk_journal) if options.pdk_journal else None
         self._disabled: str | None = options.pdk_disabled
         self._begun: dict[str, Outcome] = {}
@@ -276,7 +280,7 @@ def record_broken_conftest(config: pytest.Config, options: Any, error: BaseExcep
     if path is None:
         return  # another mistake, which is that of the command line
     name = _names(config.rootpath, options).of("", Path(path))
-    log = LogWriter(Path(options.pdk_log or os.environ["PDK_LOG"]).absolute())
+    log = LogWriter(_absolute(options.pdk_log or os.environ["PDK_LOG"]))
     result = result_of(
         _batch(options), name, Status.ERROR, runner=RUNNER, location=str(path),
         start=time.time(), attributes={"error_in": "collection"}, log=str(error),

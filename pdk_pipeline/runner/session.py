@@ -197,8 +197,8 @@ class Session:
                 execution.disable(by, hold)
             else:
                 execution.run(hold)
-        except OSError as error:  # no more processes, no room for scratch files
-            execution.refuse(f"The tests could not be run: {error}")
+        except Exception as error:  # noqa: BLE001  (what keeps one file from being run must not keep the others)
+            execution.refuse(f"The tests could not be run: {str(error) or type(error).__name__}")
         finally:
             with self._lock:
                 slot.process, slot.execution, slot.journal = None, None, None

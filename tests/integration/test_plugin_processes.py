@@ -165,7 +165,7 @@ def test_ctrl_c_leaves_an_error_that_says_where_the_running_test_was(session: Se
     found = session.logged()
     assert statuses(found) == {"test_before": "P", "test_hangs": "E"}
     log = log_text(found["test_hangs"])
-    assert "time.sleep(600)" in log
+    assert "in test_hangs" in log
     assert "KeyboardInterrupt" in log
     assert "before the hang" in log
 

@@ -4,52 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from pdk_pipeline.results import Result
-from pdk_pipeline.runner import recording  # noqa: F401  (what is loaded here is not loaded again for every session)
-from tests.unit.reading import log_text, read, rejections, results
+from tests.unit.reading import log_text
+from tests.unit.sessions import Sessions, logged, statuses
 
 pytest_plugins = ["pytester"]
 
-Run = Callable[..., dict[str, Result]]
-
 
 @pytest.fixture(autouse=True)
-def _only_this_plugin(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
-    # After pytester has cleared the environment.
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # it takes a second to look for the others
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p pdk_pipeline.runner.plugin -p no:cacheprovider")
-
-
-@pytest.fixture
-def run(pytester: pytest.Pytester) -> Run:
-    """Run pytest on a file of tests: `run("def test_a(): ...", "--pdk-host=x")`. Returns its results by name."""
-
-    def run(source: str | None, *options: str, name: str = "test_it.py") -> dict[str, Result]:
-        log = pytester.path / "it.pdklog"
-        if source is not None:
-            (pytester.path / name).parent.mkdir(parents=True, exist_ok=True)
-            (pytester.path / name).write_text(source)
-        pytester.runpytest_inprocess(f"--pdk-log={log}", "--pdk-run=night", *options)
-        return logged(log)
-
-    return run
-
-
-def logged(log: Path) -> dict[str, Result]:
-    readings = read(log.read_bytes())
-    assert not rejections(readings)
-    found = results(readings)
-    assert len({result.test_name for result in found}) == len(found)
-    return {result.test_name: result for result in found}
-
-
-def statuses(found: dict[str, Result]) -> dict[str, str]:
-    return {name: result.status for name, result in found.items()}
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Sessions:
+    return Sessions(pytester, monkeypatch)
 
 
 # Silence -----------------------------------------------------------------------------------------------------
@@ -285,47 +251,6 @@ def test_a_result_knows_its_file_its_runner_and_its_times(run, pytester):
     assert result.location == str(pytester.path / "test_it.py")
     assert result.test_runner == "pytest"
     assert 0.02 <= result.end_time - result.start_time < 5
-
-
-# Names -------------------------------------------------------------------------------------------------------
-
-
-def test_names_are_those_of_directory_file_class_and_test(run):
-    found = run("class TestA:\n class TestB:\n  def test_c(self): pass\n", name="flat/bias/test_it.py")
-    assert list(found) == ["flat/bias/test_it/TestA/TestB/test_c"]
-
-
-def test_names_begin_at_the_top_of_the_test_tree(run, pytester):
-    (pytester.path / "deep" / "tree").mkdir(parents=True)
-    (pytester.path / "deep" / "pandokia_top").touch()
-    assert list(run("def test_a(): pass", name="deep/tree/test_it.py")) == ["tree/test_it/test_a"]
-
-
-def test_a_top_and_a_prefix_can_be_given(run):
-    found = run("def test_a(): pass", "--pdk-top=flat", "--pdk-prefix=calib", name="flat/bias/test_it.py")
-    assert list(found) == ["calib/bias/test_it/test_a"]
-
-
-def test_names_hold_no_addresses_and_no_two_tests_are_named_alike(run):
-    found = run("""
-import pytest
-@pytest.mark.parametrize("value", [object(), object(), "a b", "a_b", "x::y", "p/q", len], ids=repr)
-def test_a(value): pass
-""")
-    assert list(found) == [
-        "test_it/test_a[<object_object>]",
-        "test_it/test_a[<object_object>]~2",
-        "test_it/test_a['a_b']",
-        "test_it/test_a['a_b']~2",
-        "test_it/test_a['x::y']",
-        "test_it/test_a['p/q']",
-        "test_it/test_a[<built-in_function_len>]",
-    ]
-
-
-def test_names_do_not_change_when_other_tests_are_left_out(run):
-    source = "import pytest\n@pytest.mark.parametrize('v', ['a b', 'a_b'])\ndef test_a(v): pass"
-    assert list(run(source, "-k", "a_b")) == ["test_it/test_a[a_b]~2"]
 
 
 # Where and who -----------------------------------------------------------------------------------------------
