@@ -22,55 +22,14 @@ from pdk_pipeline import config
 from pdk_pipeline.config import Settings
 from pdk_pipeline.errors import BrokerFull, BrokerUnavailable, LogTooLarge, NotALog, NotReceived
 from tests.conftest import log_of, record
-from tests.integration.brokers import Broker, needs_openssl, silent_host, users
-from tests.integration.processes import CELERY, PATIENCE_SECONDS, Background
-from tests.stored import home_in, take_in
+from tests.integration.brokers import Site, needs_openssl, silent_host
+from tests.integration.processes import PATIENCE_SECONDS
+from tests.stored import take_in
 from workers import message, receiving, submission
 from workers.queues import INTAKE
 from workers.submission import KEPT_SECONDS, Label
 
 pytestmark = needs_openssl
-ROOT = Path(__file__).parents[2]
-
-
-class Site:
-    """A server's side: its broker with users, its home, and an intake."""
-
-    def __init__(self, directory: Path) -> None:
-        self.broker = Broker(directory / "broker", "--aclfile", str(users(directory / "users.acl")))
-        self.home = home_in(directory / "home")
-        self.workers: list[Background] = []
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What the server's processes find in theirs."""
-        return {name: value for name, value in os.environ.items() if not name.startswith("PDK_")} | {
-            "PDK_HOME": str(self.home.home),
-            "PDK_BROKER_URL": self.broker.url("server"),
-            "PDK_SUBMIT_LIMIT_MB": "2",
-            "PYTHONPATH": str(ROOT),
-        }
-
-    def start_intake(self, *options: str, **variables: str) -> Background:
-        command = [*CELERY, "worker", "--queues=intake", "--pool=solo", "--loglevel=INFO", "--without-mingle"]
-        self.workers.append(Background([*command, "--without-gossip", *options], self.environment | variables, ROOT))
-        return self.workers[-1]
-
-    def sweep(self) -> int:
-        """Have the sweep come by, in a process of its own as a worker does. Returns how many lost logs it found."""
-        script = "from workers.receiving import sweep; print(sweep()['forgotten'])"
-        command = [sys.executable, "-c", script]
-        return int(subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True).stdout)
-
-    def stop(self) -> None:
-        for worker in self.workers:
-            worker.clean_up()
-        self.broker.stop()
-
-    def incoming(self) -> list[Path]:
-        """The logs that were received."""
-        place = self.home.spool / "incoming"
-        return sorted(place.iterdir()) if place.exists() else []
 
 
 @pytest.fixture
