@@ -101,7 +101,7 @@ def steps(settings: Settings, *, now: float) -> Iterator[Step]:
 
 def _deleted_runs(work: Work, _where: Where) -> Where:
     db = work.db
-    while work.time.is_left:
+    while True:
         row = db.execute(
             "SELECT id, clean_begun_at FROM run WHERE deleted_at IS NOT NULL ORDER BY deleted_at, id LIMIT 1"
         ).fetchone()
@@ -113,7 +113,8 @@ def _deleted_runs(work: Work, _where: Where) -> Where:
         if _results_removed(work, run) and not _remove_blocks(db, run):
             db.execute("DELETE FROM run WHERE id = ?", (run,))
             work.step.removed["runs"] += 1
-    return True
+        if not work.time.is_left:
+            return True
 
 
 def _results_removed(work: Work, run: int) -> bool:
@@ -129,16 +130,16 @@ def _results_removed(work: Work, run: int) -> bool:
     last = max(last for _, _, last in environments)
     width = max(1, RESULTS_AT_ONCE // len(environments))
     ids = json.dumps([id_ for id_, _, _ in environments])
-    while work.time.is_left:
-        if after >= last:
-            return True
+    while after < last:
         removed = deletion.remove_results(work.db, _SOME_RESULTS, (run, ids, after, after + width, RESULTS_AT_ONCE))
         work.step.removed["results"] += removed
         if removed < RESULTS_AT_ONCE:
             after += width
         if removed < RESULTS_AT_ONCE // 4:
             width *= 2
-    return False
+        if not work.time.is_left:
+            return False
+    return True
 
 
 _ENVIRONMENTS = """
@@ -173,7 +174,7 @@ def _remove_blocks(db: Connection, run: int) -> int:
 def _empty_blocks(work: Work, where: Where) -> Where:
     """Log blocks whose results have all been replaced, by imports with --on-duplicate=replace."""
     where = where or [0, 0]
-    while work.time.is_left:
+    while True:
         blocks = work.db.execute(
             """
             SELECT run_id, id FROM log_block INDEXED BY log_block_run
@@ -193,7 +194,8 @@ def _empty_blocks(work: Work, where: Where) -> Where:
             (json.dumps([id_ for _, id_ in blocks]),),
         ).rowcount
         where = blocks[-1]
-    return where
+        if not work.time.is_left:
+            return where
 
 
 _CLASSES = """
@@ -210,7 +212,7 @@ only when that is its first word.)"""
 def _orphaned_tests(work: Work, where: Where) -> Where:
     """Tests without a result that nobody expects. `result` and `expectation` refer to tests, and nothing else does."""
     db, after = work.db, where or 0
-    while work.time.is_left:
+    while True:
         last = _last_of(db, "test", after, TESTS_AT_ONCE)
         candidates = db.execute(
             """
@@ -236,13 +238,14 @@ def _orphaned_tests(work: Work, where: Where) -> Where:
         if last == _END:
             return None
         after = last
-    return after
+        if not work.time.is_left:
+            return after
 
 
 def _orphaned_environments(work: Work, where: Where) -> Where:
     """Environments without a result in any run, of which nobody expects one."""
     db, after = work.db, where or 0
-    while work.time.is_left:
+    while True:
         last = _last_of(db, "environment", after, ENVIRONMENTS_AT_ONCE)
         # Run by run: no index of `result` begins with the environment, and one look a run is enough.
         work.step.removed["environments"] += db.execute(
@@ -263,7 +266,8 @@ def _orphaned_environments(work: Work, where: Where) -> Where:
         if last == _END:
             return None
         after = last
-    return after
+        if not work.time.is_left:
+            return after
 
 
 _END = 1 << 62
@@ -289,23 +293,24 @@ def _old_entries(work: Work, where: Where) -> Where:
         ledger.forget_old_attempts(db, before=before)
     in_quarantine = quarantine.ids(settings)
     where = where or 0
-    while work.time.is_left:
+    while True:
         gone, where = ledger.forget(db, imported_before=before, in_quarantine=in_quarantine, after=where)
         removed["imports"] += gone
-        if where is None:
-            return None
-    return where
+        if where is None or not work.time.is_left:
+            return where
 
 
 def _free_space(work: Work, _where: Where) -> Where:
     """Move pages from the end of the file into those that are free, and cut it off there."""
     (free,) = work.db.execute("PRAGMA freelist_count").fetchone()
-    while free and work.time.is_left:
+    while free:
         # Not by execute(), which asks for one row of what it thinks has none: the first page would be all.
         work.db.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")
         (left,) = work.db.execute("PRAGMA freelist_count").fetchone()
         work.step.removed["pages"] += free - left
         free = left
+        if not work.time.is_left:
+            break
     return free or None
 
 

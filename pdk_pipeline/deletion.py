@@ -27,6 +27,10 @@ WINDOW = 4_000
 """So many results are looked at by one statement."""
 
 
+_END = 1 << 62
+"""Behind every id."""
+
+
 class DeletedRun(NamedTuple):
     """A run that is deleted and not yet removed."""
 
@@ -162,11 +166,12 @@ def delete_part(db: Connection, part: Part, place: Place, time: Time, *, now: fl
     for environment in _environments(db, part.selection, at["environment"]):
         test: int | None = at["test"] if environment == at["environment"] else 0
         while test is not None:
-            if not time.is_left:
-                removed = at["removed"] + step.removed["results"]
-                step.next = {"environment": environment, "test": test, "removed": removed}
-                return step
             test = _delete_window(db, part, environment, test, step)
+            if not time.is_left:
+                here = (environment + 1, 0) if test is None else (environment, test)
+                removed = at["removed"] + step.removed["results"]
+                step.next = dict(zip(("environment", "test", "removed"), (*here, removed), strict=True))
+                return step
     if at["removed"] + step.removed["results"] and not _holds_results(db, part.run_id):
         step.removed["runs"] += delete(db, part.run_id, now=now)
     return step
@@ -202,7 +207,7 @@ def _delete_window(db: Connection, part: Part, environment: int, test: int, step
         WHERE result.run_id = ? AND result.environment_id = ? AND result.test_id > ? AND result.test_id <= ?
         AND result.id <= ? AND coalesce(result.import_id, 0) <= ? AND {condition}
         """,  # noqa: S608  (as above)
-        (part.run_id, environment, test, row[0] if row else 1 << 62, part.newest_result, part.newest_import, *values),
+        (part.run_id, environment, test, row[0] if row else _END, part.newest_result, part.newest_import, *values),
     )
     return int(row[0]) if row else None
 

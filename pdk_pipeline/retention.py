@@ -288,12 +288,12 @@ def _passing_logs(work: Work, _where: Any) -> Any:
 def _archive(work: Work, _where: Any) -> Any:
     for _, directory in _old_archives(work.settings, work.today):
         for path in spool.files_of(directory):
-            if not work.time.is_left:
-                return True
             with contextlib.suppress(FileNotFoundError):
                 work.step.removed["bytes"] += path.lstat().st_size
                 path.unlink()
                 work.step.removed["archived logs"] += 1
+            if not work.time.is_left:
+                return True
         spool.remove_day(directory)
     return None
 

@@ -15,7 +15,7 @@ Place = dict[str, Any] | None
 
 
 class Time:
-    """The time of one step."""
+    """The time of one step. Every step does something before it asks, so that it gets on however slow the machine."""
 
     def __init__(self, seconds: float = STEP_SECONDS) -> None:
         self._over_at = time.monotonic() + seconds

@@ -31,7 +31,7 @@ def is_needed(db: Connection, run_id: int) -> bool:
 
 def trim(db: Connection, run_id: int, step: Step, time: Time) -> bool:
     """Take the logs of passing results out of more blocks, while there is time. Returns whether all are done."""
-    while time.is_left:
+    while True:
         row = db.execute(
             """
             SELECT log_block.id, log_block.data
@@ -45,7 +45,8 @@ def trim(db: Connection, run_id: int, step: Step, time: Time) -> bool:
         block_id, data = row
         step.removed["logs"] += _trim_block(db, block_id, data, step)
         db.execute("UPDATE run SET trimmed_to = ? WHERE id = ?", (block_id, run_id))
-    return False
+        if not time.is_left:
+            return False
 
 
 def _trim_block(db: Connection, block_id: int, data: bytes, step: Step) -> int:
