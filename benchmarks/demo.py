@@ -32,6 +32,7 @@ def main() -> None:
     HOME.mkdir()
     (HOME / "pdk.toml").write_text(SETTINGS)
     today = date.today()  # noqa: DTZ011  (as the machine's clock has it, like the run names of a nightly script)
+    yesterday = today - timedelta(days=1)
     incoming = HOME / "spool" / "incoming"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PDK_")}
     environment |= {"PDK_HOME": str(HOME)}
@@ -44,20 +45,24 @@ def main() -> None:
     up = subprocess.Popen([*PDK, "up"], env=environment, stdout=subprocess.PIPE, text=True)
     try:
         _wait_until_ready(up)
-        print(f"\nLogs of {len(SITE.hosts)} machines arrive, of last night and of the night before.", flush=True)
-        SITE.night(today - timedelta(days=1), incoming)
+        print(
+            f"\nIn the evening before last {len(SITE.hosts)} machines ran their tests; their logs arrive.", flush=True
+        )
+        SITE.night(yesterday, incoming)
+        pdk("subscribe", "you@example.org")
+        pdk("nightly", "daily", f"daily_{yesterday}")
+        print("\nLast night one reported nothing, and another was switched off in the middle of a record.", flush=True)
         _spoil(SITE.night(today, incoming))
-        pdk("collect")
-        pdk("gen_expected", "daily", "daily_yesterday")
-        pdk("check_expected", "daily", "daily_latest")
-        pdk("report", "daily_latest", "--most-lines", "20")
+        pdk("nightly", "daily", f"daily_{today}")
+        pdk("report", f"daily_{today}", "--most-lines", "12")
         pdk("runs")
         pdk("quarantine", "list")
     finally:
         up.send_signal(signal.SIGINT)
         up.communicate()
-    print(f"\nThe database is {HOME / 'pdk.db'}, the logs are in {HOME / 'spool' / 'archive'}.")
-    print(f"Look around with PDK_HOME={HOME}, e.g. `pdk show daily_latest '*' -s F`; `pdk up` brings Flower back.")
+    print(f"\nThe database is {HOME / 'pdk.db'}, the logs are in {HOME / 'spool' / 'archive'},")
+    print(f"the mails, for want of a mail server, in {HOME / 'outbox'}.")
+    print(f"Look around with PDK_HOME={HOME}, e.g. `pdk show daily_{today} '*' -s F`; `pdk up` brings Flower back.")
 
 
 def _wait_until_ready(up: subprocess.Popen[str]) -> None:
