@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import time
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from pdk_pipeline import channels, database
 from pdk_pipeline.errors import ChannelDown, DeliveryFault, MessageRefused
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from pdk_pipeline.outbox.words import Held
 
 log = logging.getLogger(__name__)
+
+MOST_DEATHS = 5
+"""A message that took so many processes down with it, one after the other, is not tried again."""
 
 
 # In its own time: what may take long -------------------------------------------------------------------------
@@ -46,14 +49,18 @@ def attempt(settings: Settings, lease: Lease) -> Outcome | None:
             held = leases.held(db, lease.id)
         if held is None or held.state is not State.PENDING:
             return None
-        if earlier := _written(file, held.message.message_id):
-            return earlier
+        note = _read(file, held.message.message_id)
+        if note.outcome:
+            return note.outcome
         seconds = held.lease_until - time.time()
         if held.lease != lease.token or seconds <= 0:
             return None
-        outcome = _send(settings, held, seconds)
-        if outcome.result in (Result.SENT, Result.REFUSED):
-            _write(file, held.message.message_id, outcome)
+        if note.begun >= MOST_DEATHS:
+            outcome = Outcome(Result.REFUSED, f"its delivery was begun {note.begun} times and killed us each time")
+        else:
+            _begin(file, held, note.begun + 1)
+            outcome = _send(settings, held, seconds)
+        _end(file, held, outcome)
         return outcome
 
 
@@ -97,24 +104,47 @@ def _alone_with(settings: Settings, id_: int) -> Iterator[IO[str] | None]:
             yield file
 
 
-def _written(file: IO[str], message_id: str) -> Outcome | None:
-    """The outcome that stands in a file, if it is that message's (the database may have come out of a backup)."""
+class _Note(NamedTuple):
+    """What stands in the file."""
+
+    begun: int = 0
+    """Attempts that nobody has heard of the end of."""
+    outcome: Outcome | None = None
+    """What the database has perhaps not been told yet."""
+
+
+def _read(file: IO[str], message_id: str) -> _Note:
+    """What stands in a file, if it is that message's: the database may have come out of a backup."""
     try:
         content = json.load(file)
-        return Outcome(Result(content["result"]), content["detail"]) if content["message_id"] == message_id else None
+        if content["message_id"] != message_id:
+            return _Note()
+        outcome = Outcome(Result(content["result"]), content["detail"]) if content["result"] else None
+        return _Note(int(content["begun"]), outcome)
     except (ValueError, KeyError, TypeError):  # it is empty, or was cut off
-        return None
+        return _Note()
 
 
-def _write(file: IO[str], message_id: str, outcome: Outcome) -> None:
+def _begin(file: IO[str], held: Held, begun: int) -> None:
+    _write(file, held.message.message_id, _Note(begun))
+
+
+def _end(file: IO[str], held: Held, outcome: Outcome) -> None:
+    is_final = outcome.result in (Result.SENT, Result.REFUSED)
+    _write(file, held.message.message_id, _Note(0, outcome if is_final else None))
+
+
+def _write(file: IO[str], message_id: str, note: _Note) -> None:
+    result, detail = note.outcome or (None, None)
     try:
         file.seek(0)
         file.truncate()
-        json.dump({"message_id": message_id, **outcome._asdict()}, file)
+        json.dump({"message_id": message_id, "begun": note.begun, "result": result, "detail": detail}, file)
         file.flush()
-        os.fsync(file.fileno())
+        if result:
+            os.fsync(file.fileno())
     except OSError as error:  # the database is told all the same
-        log.warning("the outcome of message %s could not be kept in outbox/deliveries: %s", message_id, error)
+        log.warning("a note on message %s could not be kept in outbox/deliveries: %s", message_id, error)
 
 
 def _remove_file(settings: Settings, id_: int) -> None:
@@ -147,7 +177,7 @@ def _record_finished(settings: Settings) -> None:
             continue
         # Without the lock: it would turn away whoever is about to begin, and half an outcome is none.
         with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:  # noqa: PTH123
-            if outcome := _written(file, pending[id_]):
+            if outcome := _read(file, pending[id_]).outcome:
                 record(settings, Lease(id_, ""), outcome)
 
 

@@ -115,10 +115,11 @@ class Command:
         ("before pdk_pipeline.outbox forget", 0),  # everything is put, nothing is committed
         ("before pdk_pipeline.outbox deliver_here", 0),  # committed
         ("before pdk_pipeline.outbox.delivery attempt", 0),  # leased
-        ("before pdk_pipeline.channels send", 0),  # alone with it
+        ("before pdk_pipeline.outbox.delivery _begin", 0),  # alone with it
+        ("before pdk_pipeline.channels send", 0),  # begun
         ("before pdk_pipeline.channels.smtp _hand_over", 0),  # connected
         ("after pdk_pipeline.channels send", 1),  # the server has it, and nothing on this side says so
-        ("after pdk_pipeline.outbox.delivery _write", 0),  # the file says so
+        ("after pdk_pipeline.outbox.delivery _end", 0),  # the file says so
         ("after pdk_pipeline.outbox.leases record", 0),  # the database says so, uncommitted
         ("before pdk_pipeline.outbox.delivery _remove_file", 0),  # committed
     ],
@@ -221,7 +222,7 @@ def test_workers_deliver_and_the_command_tells_what_became_of_it(night, server, 
             DEFAULT,
             [
                 "before pdk_pipeline.channels send",  # with the task in hand
-                "after pdk_pipeline.outbox.delivery _write",  # sent, and the writer not told
+                "after pdk_pipeline.outbox.delivery _end",  # sent, and the writer not told
             ],
         ),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import time
 
@@ -67,7 +68,7 @@ def answers(monkeypatch):
     def send(_settings, _name, message, *, seconds):  # noqa: ARG001
         sent.append(message)
         answer = to_come.pop(0) if to_come else "250 taken"
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 
@@ -350,6 +351,44 @@ def test_what_goes_wrong_in_a_channel_is_an_outcome(fault, result, put, home, an
     outcome = outbox.attempt(home, *outbox.hand_out(home))
     assert outcome.result is result
     assert str(fault.args[0]) in outcome.detail
+
+
+def test_a_message_that_kills_whoever_sends_it_does_so_only_a_few_times(put, home, answers, entries):
+    class Killed(BaseException):
+        pass
+
+    put(notice(), notice("bob@example.org"), now=time.time())
+    (poison, _) = outbox.hand_out(home)
+    answers[1].extend([Killed()] * 100)
+    deaths = 0
+    while True:
+        try:
+            outcome = outbox.attempt(home, poison)
+        except Killed:
+            deaths += 1
+        else:
+            break
+    assert deaths == 5
+    assert outcome == (Result.REFUSED, "its delivery was begun 5 times and killed us each time")
+    # When somebody has found out why, it can be tried again
+    answers[1].clear()
+    outbox.record(home, poison, outcome)
+    with database.writing(home) as db:
+        outbox.retry(db, home, [poison.id], now=time.time())
+    outbox.deliver_here(home)
+    assert [entry.state for entry in entries()] == ["sent", "sent"]
+
+
+def test_deaths_that_an_ordinary_failure_comes_between_are_not_counted_together(put, home, answers):
+    put(notice(), now=time.time())
+    (only,) = outbox.hand_out(home)
+    answers[1].extend(
+        [KeyboardInterrupt(), KeyboardInterrupt(), DeliveryFault("451 later"), *[KeyboardInterrupt()] * 4]
+    )
+    for _ in range(7):
+        with contextlib.suppress(KeyboardInterrupt):
+            outbox.attempt(home, only)
+    assert outbox.attempt(home, only).result is Result.SENT
 
 
 def test_two_do_not_send_the_same_message_at_once(put, home, answers):
