@@ -145,6 +145,10 @@ class BrokerUnavailable(PassingFault):
     """The broker does not answer."""
 
 
+class BrokerUntrusted(PdkError):
+    """The broker's certificate is not trusted."""
+
+
 class BrokerFull(PassingFault):
     """The broker has no room."""
 
