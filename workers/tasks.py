@@ -199,7 +199,8 @@ def _deliver(task: Reporting) -> int:
         return 0
     leases = outbox.hand_out(settings())
     for lease in leases:
-        deliver.apply_async(lease)
+        # Later the lease is over: without a worker to deliver, the queue does not fill up with what is void.
+        deliver.apply_async(lease, expires=settings().lease_seconds)
     return len(leases)
 
 
