@@ -7,7 +7,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from pdk_pipeline.config import settings
-from pdk_pipeline.errors import BrokerFull, BrokerUnavailable, NotPermitted, PdkError
+from pdk_pipeline.errors import BrokerFull, BrokerUnavailable, BrokerUntrusted, NotPermitted, PdkError
 from workers import broker
 
 if TYPE_CHECKING:
@@ -64,11 +64,10 @@ def fault(url: str, error: BaseException) -> PdkError:
         return NotPermitted(told, advice="PDK_BROKER_URL names a user who may not do this.")
     if any(isinstance(one, OutOfMemoryError) for one in causes):
         return BrokerFull(told, advice="It has reached its maxmemory: do its workers run? `pdk status` tells.")
-    if any(isinstance(one, ssl.SSLCertVerificationError) for one in causes):
-        advice = (
-            "Does broker_ca_file name the CA of its certificate, and PDK_BROKER_URL its host as the certificate does?"
-        )
-        return BrokerUnavailable(f"{broker.shown(url)} is not trusted: {_verification(causes)}", advice=advice)
+    for one in causes:
+        if isinstance(one, ssl.SSLCertVerificationError):
+            advice = "Does broker_ca_file name the CA that signed it, and PDK_BROKER_URL the host that it is for?"
+            return BrokerUntrusted(f"{broker.shown(url)}: {one.verify_message}", advice=advice)
     return BrokerUnavailable(told, advice="Is it running, and PDK_BROKER_URL right? `pdk doctor` looks.")
 
 
@@ -79,13 +78,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def _verification(causes: list[BaseException]) -> str:
-    return next(one.verify_message for one in causes if isinstance(one, ssl.SSLCertVerificationError))
-
-
 @contextlib.contextmanager
 def told_of(url: str) -> Iterator[None]:
-    """Raise what goes wrong with the broker in here as NotPermitted, BrokerFull or BrokerUnavailable."""
+    """Raise what goes wrong with the broker in here as an error that a person understands (see `fault`)."""
     from redis.exceptions import RedisError  # noqa: PLC0415
 
     try:

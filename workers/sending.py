@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from celery import states
 from kombu.exceptions import OperationalError
 
-from pdk_pipeline.errors import NotPermitted, PdkError, TaskFailed
+from pdk_pipeline.errors import PassingFault, PdkError, TaskFailed
 from workers import connection, health
 from workers.app import app
 from workers.queues import ON_DEMAND, WRITER, queue_of
@@ -80,7 +80,7 @@ def _connect(url: str) -> None:
 
 
 def send(url: str, calls: Sequence[Call]) -> None:
-    """Send the calls in order. Raises NotPermitted, or BrokerUnavailable within three seconds."""
+    """Send the calls in order. Raises NotPermitted, BrokerUntrusted, BrokerUnavailable within three seconds."""
     from redis.exceptions import NoPermissionError  # noqa: PLC0415  (loaded with the broker)
 
     _connect(url)
@@ -93,7 +93,7 @@ def send(url: str, calls: Sequence[Call]) -> None:
             raise connection.fault(url, error) from None
         except OperationalError as error:
             fault = connection.fault(url, error)
-            if isinstance(fault, NotPermitted) or time.monotonic() >= deadline:
+            if not isinstance(fault, PassingFault) or time.monotonic() >= deadline:
                 raise fault from None
             time.sleep(LONGEST_PAUSE)
 

@@ -186,8 +186,8 @@ def submit(
     """Send a parcel, and wait until the server has it on its disk. Returns what the server says of it.
 
     None: nobody has taken it after `wait_seconds`; it is safe in the broker for KEPT_SECONDS.
-    Raises BrokerUnavailable within three seconds when there is no answer at all, BrokerFull, NotPermitted, and what
-    the server refuses it with.
+    Raises BrokerUnavailable within three seconds when there is no answer at all, BrokerUntrusted, BrokerFull,
+    NotPermitted, and what the server refuses it with.
     """
     url = broker.address(settings)
     if url is None:
