@@ -35,7 +35,14 @@ PIPE_COLUMNS = 80
     show_default=True,
     help="Everything; the numbers; only what is so since this run.",
 )
-@click.option("--most-lines", type=click.IntRange(0), metavar="N", help="List at most so many tests.")
+@click.option(
+    "--most-lines",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="List at most so many tests, the most urgent first.",
+)
 @click.option(
     "--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write a page instead; - is standard output."
 )
@@ -45,7 +52,7 @@ def report(
     against: str | None,
     projects: tuple[str, ...],
     kind: str,
-    most_lines: int | None,
+    most_lines: int,
     html: str | None,
     as_json: bool,
 ) -> None:
