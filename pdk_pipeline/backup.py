@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import sqlite3
@@ -40,6 +41,7 @@ PAGES_AT_ONCE = 4_096
 """So many pages are copied before it is told how far it is."""
 
 _NAME = re.compile(r"pdk-[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}\.db")
+_MAGIC = b"SQLite format 3\0"
 _JOURNAL_MODE_BYTES = 18
 """Where in the file stands how it is written and read; 1, 1 is without a write-ahead log."""
 
@@ -197,7 +199,7 @@ def _problem_of(path: Path) -> str:
             (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
         except sqlite3.DatabaseError as error:
             return str(error)
-    return "" if found == "ok" else str(found)
+    return "" if found == "ok" else str(found).splitlines()[-1]
 
 
 def _looked_at(path: Path) -> sqlite3.Connection:
@@ -278,24 +280,41 @@ def restore(settings: Settings, backup: Path, *, now: float, progress: Progress 
 def _set_aside(settings: Settings, now: float) -> Path | None:
     """Give the database that is there a second name, complete in one file."""
     path = settings.database
-    if not path.exists():
-        return None
-    try:
-        with contextlib.closing(sqlite3.connect(path, timeout=1)) as db:
-            # Refused while anybody else has it open; afterwards the write-ahead log is part of the file.
-            db.execute("PRAGMA journal_mode = DELETE")
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-            raise WriterBusy(f"it has {path} open", advice="Try again when it has finished.") from None
-    except sqlite3.DatabaseError:
-        pass  # perhaps the very reason for going back
-    aside = path.with_name(f"{path.name}.before-{_stamp(settings, now)}")
+    is_there = path.exists()
+    if is_there and _begins_well(path):
+        _complete(path)
+    aside = _free(path.with_name(f"{path.name}.before-{_stamp(settings, now)}"))
     for suffix in ("-wal", "-shm", "-journal"):
-        # Left behind by a database too damaged to be opened; what is restored must not find it.
+        # Only one too damaged to be opened has left any; what is restored must not find them.
         with contextlib.suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    if not is_there:
+        return None
     try:
         os.link(path, aside)
     except OSError:  # a file system without hard links
         path.rename(aside)
     return aside
+
+
+def _begins_well(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def _free(path: Path) -> Path:
+    """That path, or one like it that nothing has."""
+    paths = itertools.chain([path], (path.with_name(f"{path.name}.{number}") for number in itertools.count(1)))
+    return next(path for path in paths if not path.exists())
+
+
+def _complete(path: Path) -> None:
+    """Write what is in the write-ahead log into the database itself. Raises WriterBusy when somebody has it open."""
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=1)) as db:
+            db.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            raise WriterBusy(f"it has {path} open", advice="Try again when it has finished.") from None
+    except sqlite3.DatabaseError:
+        pass  # damaged: perhaps the very reason for going back
