@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import commands, importing
+from benchmarks import commands, expecting, importing
 from benchmarks.measuring import Measured, Workplace
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ MEASURES: dict[str, Callable[[Workplace], Iterator[Measured]]] = {
     "queue": importing.through_the_queue,
     "memory": importing.memory,
     "lookup": importing.lookup_of_one,
+    "million": importing.million,
+    "expected": expecting.million,
 }
 """By the name to ask for; to add one, write a function that yields what it has measured."""
 

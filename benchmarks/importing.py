@@ -115,7 +115,7 @@ def through_the_queue(place: Workplace) -> Iterator[Measured]:
     """The same through the broker and the writer of `pdk up`."""
     logs = a_night(place)
     in_memory(logs)
-    here, there = [], []
+    here, there, handed_over = [], [], []
     for _ in range(place.repeats):
         settings = place.fresh_home()
         here.append(place.run([*PDK, "import", "--local", "-q", *logs], settings).seconds)
@@ -125,9 +125,11 @@ def through_the_queue(place: Workplace) -> Iterator[Measured]:
             first.write_text("test_run=first\nproject=p\ntest_name=t\nstatus=P\nEND\n")
             place.run([*PDK, "import", "-q", first], settings)
             there.append(place.run([*PDK, "import", "-q", *logs], settings).seconds)
+            handed_over.append(place.run([*PDK, "import", "--no-wait", first], settings).seconds * 1000)
         place.tidy()
     yield Measured("pdk import through pdk up, the whole process", there, "s")
     yield Measured("through pdk up against --local", _ratios(there, here), "times", at_most=1.25)
+    yield Measured("pdk import --no-wait of one log", handed_over, "ms", at_most=500)
 
 
 class _up:  # noqa: N801  (read as `with _up(settings)`)
@@ -169,6 +171,20 @@ def memory(place: Workplace) -> Iterator[Measured]:
     size = large.stat().st_size
     yield Measured(f"one log of {size / 1e9:.2f} GB: memory", [one.peak_mb for one in finished], "MB", at_most=200)
     yield Measured("the same, speed", [size / 1e6 / one.seconds for one in finished], "MB/s")
+
+
+def million(place: Workplace) -> Iterator[Measured]:
+    """A large night with short logs: 1,000,000 results in 200 files. Once: it takes long enough to be steady."""
+    logs = Site(hosts=host_names(200), tests=1_000_000, log_bytes=120).night(NIGHT, place.directory / "million")
+    size = in_memory(logs)
+    imported = _import(place, logs)
+    what = f"import of {imported.results:,} results in {len(logs)} logs, {size / 1e6:.0f} MB"
+    yield Measured(what, [imported.seconds], "s", at_most=60)
+    yield Measured("the same, results a second", [imported.results / imported.seconds], "results/s")
+    yield Measured("the database after it", [imported.settings.database.stat().st_size / 1e6], "MB")
+    place.tidy()
+    for log in logs:
+        log.unlink()
 
 
 def lookup_of_one(place: Workplace) -> Iterator[Measured]:
