@@ -52,6 +52,14 @@ class Session:
             assert self.popen.poll() is None
             time.sleep(0.01)
 
+    def wait_to_say(self, text: str) -> None:
+        """Wait until it has printed `text`, on a whole line or not."""
+        said = b""
+        while text.encode() not in said:
+            piece = os.read(self.popen.stdout.fileno(), 4096)
+            assert piece, said
+            said += piece
+
     def logged(self) -> dict[str, Result]:
         readings = read(self.log.read_bytes())
         assert not rejections(readings)
@@ -171,8 +179,9 @@ def test_ctrl_c_leaves_an_error_that_says_where_the_running_test_was(session: Se
 
 
 def test_ctrl_c_with_xdist_leaves_an_error_of_each_running_test(session: Session):
-    pytest_ = session.start(HANGS.replace("def test_after(): pass", ""), *XDIST)
+    pytest_ = session.start(HANGS.replace("def test_after(): pass", ""), *XDIST, "-v")
     session.wait_for("hanging")
+    session.wait_to_say("::test_hangs")  # only now the controller knows of it
     os.killpg(pytest_.pid, signal.SIGINT)  # as a terminal does
     pytest_.communicate(timeout=60)
     found = session.logged()

@@ -145,6 +145,7 @@ def test_a_breakdown_of_pytest_itself_is_an_error_and_not_silence(run, pytester)
     assert "a plugin broke" in log_text(result)
 
 
+@pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="pytest has subtests since 9")
 def test_a_test_with_subtests_is_one_result_that_tells_of_each_failed_one(run):
     found = run("""
 import unittest
