@@ -7,6 +7,7 @@ import fcntl
 import functools
 import json
 import os
+import shutil
 import socket
 import sqlite3
 import threading
@@ -44,6 +45,9 @@ LONGEST_PAUSE_SECONDS = 0.1
 BUSY_SECONDS = 60
 """How long a statement waits for another connection's transaction; ours are short, so this is never felt."""
 
+SCARCE_BYTES = 256 << 10
+"""When an operation fails and no more room than this is left, that is why."""
+
 RESTORE = "A backup, or importing archive/ again, brings it back."
 """What to do about a damaged database."""
 
@@ -52,7 +56,7 @@ def connect(path: Path, *, read_only: bool = False) -> Connection:
     """An open connection with every pragma and function that we rely on; no transaction is begun.
 
     Raises NoDatabase when `read_only` and there is none, DatabaseUnusable when SQLite cannot open it or another
-    program made it, DatabaseTooNew when a newer pdk made it, WriterBusy when another program keeps it locked.
+    program made it, DatabaseTooNew when a newer pdk made it, WriterBusy when another program keeps it locked, DiskFull.
     """
     if read_only and not os.path.lexists(path):
         raise NoDatabase(str(path), advice="`pdk initdb` makes one, and so does the first `pdk import`.")
@@ -135,7 +139,7 @@ def reading(settings: Settings) -> Iterator[Connection]:
 def opened(settings: Settings) -> Iterator[Connection]:
     """A connection that may write, with the schema up to date and no transaction begun (see `transaction`).
 
-    Raises DatabaseUnusable, DatabaseTooNew; DiskFull and WriterBusy when that is what stops the statements inside.
+    Raises DatabaseUnusable, DatabaseTooNew; DiskFull and WriterBusy, also when that stops the statements inside.
     """
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
@@ -148,10 +152,8 @@ def opened(settings: Settings) -> Iterator[Connection]:
             migrate(db)
             yield db
         except sqlite3.OperationalError as error:
-            if _is(error, sqlite3.SQLITE_FULL):
-                advice = "Nothing of it was stored; make room and do it again."
-                raise DiskFull(str(settings.database), advice=advice) from error
-            if _is(error, sqlite3.SQLITE_BUSY) or _is(error, sqlite3.SQLITE_READONLY):
+            told = _is(error, sqlite3.SQLITE_BUSY) or _is(error, sqlite3.SQLITE_READONLY)
+            if told or _is_full(settings.database, error):
                 raise _unusable(settings.database, error) from error
             raise
 
@@ -218,7 +220,17 @@ def _is(error: sqlite3.Error, code: int) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == code
 
 
+def _is_full(path: Path, error: sqlite3.Error) -> bool:
+    """Whether the disk has no room: where a file beside the database finds none, SQLite calls it an I/O error."""
+    if _is(error, sqlite3.SQLITE_IOERR) or _is(error, sqlite3.SQLITE_CANTOPEN):
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(path.parent).free < SCARCE_BYTES
+    return _is(error, sqlite3.SQLITE_FULL)
+
+
 def _unusable(path: Path, error: sqlite3.Error) -> PdkError:
+    if _is_full(path, error):
+        return DiskFull(str(path), advice="Nothing of it was stored; make room and do it again.")
     if _is(error, sqlite3.SQLITE_BUSY):
         return WriterBusy(f"it keeps {path} locked", advice="Is it open in an sqlite3 shell, inside a transaction?")
     if _is(error, sqlite3.SQLITE_NOTADB) or _is(error, sqlite3.SQLITE_CORRUPT):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import hashlib
 import os
@@ -195,7 +194,8 @@ def _take_in(settings: Settings, db: Connection, delivery: _Delivery, progress: 
     before = ledger.recorded(db, delivery.id)
     if before:
         return before
-    attempt, failure = ledger.begin_attempt(db, delivery.id)
+    attempt, failure = ledger.begin_attempt(db, delivery.id, is_excused=delivery.id in _excused)
+    _excused.discard(delivery.id)
     if attempt >= settings.most_attempts:
         last = f"the last one ended with {failure}" if failure else "the process was killed"
         return _give_up(settings, db, delivery, f"{attempt - 1} imports of it came to nothing, {last}")
@@ -213,14 +213,23 @@ def _take_in(settings: Settings, db: Connection, delivery: _Delivery, progress: 
         raise
 
 
+_excused: set[str] = set()
+"""Deliveries whose last attempt failed by no fault of theirs, while the disk was too full to note even that."""
+
+
 def _note_failure(db: Connection, delivery: str, error: BaseException) -> None:
     """Count the attempt against the log, unless the fault lies elsewhere: a full disk, a stop, a file not there."""
     elsewhere = (UnreadableLog, PassingFault, OSError, sqlite3.OperationalError, KeyboardInterrupt, SystemExit)
-    with contextlib.suppress(sqlite3.Error), database.transaction(db):
-        if isinstance(error, elsewhere):
-            ledger.forget_attempts(db, delivery)
-        else:
-            ledger.attempt_failed(db, delivery, f"{type(error).__name__}: {error}"[:500])
+    is_excused = isinstance(error, elsewhere)
+    try:
+        with database.transaction(db):
+            if is_excused:
+                ledger.forget_attempts(db, delivery)
+            else:
+                ledger.attempt_failed(db, delivery, f"{type(error).__name__}: {error}"[:500])
+    except sqlite3.Error:
+        if is_excused:
+            _excused.add(delivery)
 
 
 def _store(

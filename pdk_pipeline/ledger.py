@@ -132,9 +132,10 @@ def imported_at(db: Connection, sha256: str) -> float | None:
     return float(row[0]) if row[0] is not None else None
 
 
-def begin_attempt(db: Connection, delivery: str) -> tuple[int, str]:
+def begin_attempt(db: Connection, delivery: str, *, is_excused: bool = False) -> tuple[int, str]:
     """Count that an import of this delivery begins, in a transaction of its own.
 
+    `is_excused`: all attempts so far came to nothing by no fault of its log's, and count for nothing.
     Returns which attempt it is, from 1, and how the one before failed; empty when it was killed, or is the first.
     """
     # It outlives a killed process but perhaps not a power cut, which is no fault of the log: so no fsync.
@@ -143,11 +144,12 @@ def begin_attempt(db: Connection, delivery: str) -> tuple[int, str]:
         with transaction(db):
             attempts, failure = db.execute(
                 """
-                INSERT INTO import_attempt (delivery, attempts, last_at) VALUES (?, 1, ?)
-                ON CONFLICT (delivery) DO UPDATE SET attempts = attempts + 1, last_at = excluded.last_at
+                INSERT INTO import_attempt (delivery, attempts, last_at) VALUES (:delivery, 1, :now)
+                ON CONFLICT (delivery) DO UPDATE SET last_at = excluded.last_at,
+                    attempts = CASE WHEN :is_excused THEN 1 ELSE attempts + 1 END
                 RETURNING attempts, failure
                 """,
-                (delivery, time.time()),
+                {"delivery": delivery, "now": time.time(), "is_excused": is_excused},
             ).fetchone()
             db.execute("UPDATE import_attempt SET failure = '' WHERE delivery = ?", (delivery,))
     finally:

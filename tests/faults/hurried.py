@@ -1,0 +1,18 @@
+"""The workers' app with short waits: what heals within minutes heals within seconds. `celery -A tests.faults.hurried`."""
+
+from __future__ import annotations
+
+import beat_schedule
+from pdk_pipeline import nightly, nights
+from workers import receiving
+from workers.app import app
+
+__all__ = ["app"]
+
+for _entry in beat_schedule.SCHEDULE.values():
+    _entry["schedule"] = 1.0
+nights.LEASE_SECONDS = 5.0
+nights.FIRST_PAUSE_SECONDS = 0.5
+nights.MOST_ATTEMPTS = 100
+nightly.LATE_SETTLE_SECONDS = 2.0
+receiving.FORGOTTEN_SECONDS = 3
