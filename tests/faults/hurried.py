@@ -1,4 +1,4 @@
-"""The workers' app with short waits: what heals within minutes heals within seconds. `celery -A tests.faults.hurried`."""
+"""The workers' app with short waits, `celery -A tests.faults.hurried`: what heals in minutes heals in seconds."""
 
 from __future__ import annotations
 
