@@ -31,6 +31,8 @@ _CLEAN = re.compile(r"[^ \t\n/.][^ \t\n/]*+(?:/[^ \t\n/]++)*/?")
 _ENDINGS = (".xml", ".log")
 _BLANKS = str.maketrans(" \t\n", "___")
 _ATTENTION = frozenset(Attention)
+# Plain strings: sqlite3 looks for an adapter whenever it meets a subclass of one.
+_PASS, _NEEDED, _NOT_NEEDED = Status.PASS.value, Attention.NEEDED.value, Attention.NOT_NEEDED.value
 _NOT_A_TEST = "nose.failure.Failure.runTest"
 
 
@@ -70,10 +72,9 @@ def interpret(fields: Mapping[str, str], log: bytes, zone: tzinfo | None, warnin
 
     start_time = parse_time(start, zone) if start else None
     end_time = parse_time(end, zone) if end else None
-    if (start and start_time is None) or (end and end_time is None):
-        for field, text, seconds in (("start_time", start, start_time), ("end_time", end, end_time)):
-            if text and seconds is None:
-                warnings.append(f"{field} {text[:40]!r} cannot be read; {name} is kept without it")
+    for field, text, seconds in (("start_time", start, start_time), ("end_time", end, end_time)):
+        if seconds is None and text:
+            warnings.append(f"{field} {text[:40]!r} cannot be read; {name} is kept without it")
     if attn and attn not in _ATTENTION:
         warnings.append(f"attn {attn[:40]!r} is not one of Y N R; it is taken from the status")
         attn = ""
@@ -93,7 +94,7 @@ def interpret(fields: Mapping[str, str], log: bytes, zone: tzinfo | None, warnin
         custom,
         name,
         status,
-        attn or (Attention.NOT_NEEDED if status == Status.PASS else Attention.NEEDED),
+        attn or (_NOT_NEEDED if status == _PASS else _NEEDED),
         start_time,
         end_time,
         runner,
