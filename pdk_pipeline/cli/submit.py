@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pdk_pipeline.cli.base import Command, as_json, print_json, quiet, say
+
+if TYPE_CHECKING:
+    from workers.submission import Parcel
 
 
 @click.command(cls=Command)
@@ -19,7 +23,7 @@ def submit(files: tuple[str, ...], again: bool, wait_seconds: float, quiet: bool
     """Send logs from a test machine to the server, through the broker.
 
     \b
-        PDK_BROKER_URL=rediss://submit@server:6379/0 pdk submit banana.daily_2026-11-23
+        PDK_BROKER_URL_FILE=/etc/pdk/submit_url pdk submit banana.daily_2026-11-23
 
     Each is read for sense first, and sent compressed. When the command returns with 0, the server has all of them on
     its disk. To send one twice does no harm.
@@ -45,18 +49,20 @@ def submit(files: tuple[str, ...], again: bool, wait_seconds: float, quiet: bool
         told.append(about | {"received": received})
         is_whole = is_whole and received is not None
         if not (quiet or as_json) or received is None:
-            _tell(file, parcel.results, len(parcel.content), received)
+            _tell(file, parcel, received)
     if as_json:
         print_json(told)
     return 0 if is_whole else 1
 
 
-def _tell(file: str, results: int, sent: int, received: dict[str, object] | None) -> None:
+def _tell(file: str, parcel: Parcel, received: dict[str, object] | None) -> None:
     from pdk_pipeline.cli.tables import size
 
     if received is None:
-        say(f"{file}: is in the broker, but nobody there has taken it yet; it is kept for three days and taken by then")
-    elif received.get("imported_at"):
+        say(
+            f"{file}: is in the broker, but nobody there has taken it yet; it is kept for three days and taken as soon as somebody is there"
+        )
+    elif received.get("imported_at") and not parcel.again:
         click.echo(f"{file}: the server has had this log already; --again has it imported again")
     else:
-        click.echo(f"{file}: received, {results:,} results, {size(sent)} sent")
+        click.echo(f"{file}: received, {parcel.results:,} results, {size(len(parcel.content))} sent")

@@ -312,7 +312,7 @@ def test_a_broker_without_room_is_said_to_be_full(site, make_log, monkeypatch):
 def test_a_log_that_nobody_takes_is_kept_and_said_to_be(site, pdk, make_log):
     done = pdk("submit", "--wait", "0.3", make_log("a", record()), PDK_BROKER_URL=site.broker.url("submit"))
     assert done.returncode == 1
-    assert "is in the broker, but nobody there has taken it yet; it is kept for three days" in done.stderr
+    assert "is in the broker, but nobody there has taken it yet; it is kept for three days and taken as soon" in done.stderr
     with site.broker.as_user("server") as redis:
         (key,) = redis.keys("blob:*")
         assert KEPT_SECONDS - 60 < redis.ttl(key) <= KEPT_SECONDS
