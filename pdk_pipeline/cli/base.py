@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from pdk_pipeline.formats.stream import LogStream
     from pdk_pipeline.selection import Selection
 
 _ONE_DASH = re.compile(r"--?([A-Za-z][\w-]+)(=.*)?", re.DOTALL)
@@ -90,6 +92,37 @@ def selection(options: dict[str, tuple[str, ...]], tests: tuple[str, ...] = ()) 
     from pdk_pipeline.selection import Selection
 
     return Selection(**options, tests=tests)
+
+
+# Files -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def opened(file: str) -> Iterator[LogStream]:
+    """A log that a person named; - is standard input. Raises UnreadableLog."""
+    from pathlib import Path
+
+    from pdk_pipeline.formats.stream import LogStream, open_log
+
+    if file == "-":
+        yield LogStream(sys.stdin.buffer, 0)
+        return
+    with open_log(Path(file)) as stream:
+        yield stream
+
+
+def write_whole(output: str, pieces: Iterable[bytes]) -> None:
+    """All of it under its name, or nothing."""
+    from pathlib import Path
+
+    path = Path(output)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with beside.open("wb") as file:
+            file.writelines(pieces)
+        beside.rename(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 # Messages and data -------------------------------------------------------------------------------------------

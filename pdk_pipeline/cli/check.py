@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import click
 
-from pdk_pipeline.cli.base import Command, as_json, print_json, quiet, say
+from pdk_pipeline.cli.base import Command, as_json, opened, print_json, quiet, say
 
 
 @dataclass
@@ -68,11 +67,10 @@ def check(files: tuple[str, ...], format_: str | None, quiet: bool, as_json: boo
 def _check(file: str, format_: str | None) -> Checked:
     from pdk_pipeline import formats
     from pdk_pipeline.config import settings
-    from pdk_pipeline.formats.stream import open_log
     from pdk_pipeline.results import Rejection, Result, Skipped
 
     checked = Checked(file)
-    with open_log(Path("/dev/stdin" if file == "-" else file)) as stream:
+    with opened(file) as stream:
         reader = formats.named(format_) if format_ else formats.detect(stream.beginning())
         limit = settings().record_limit_mb << 20
         # What the command line of the import or the sender will say is not known here, and no reason to complain.

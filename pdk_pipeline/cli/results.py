@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pdk_pipeline.cli.base import Command, as_json, print_json, say, selecting, selection, shown
+from pdk_pipeline.cli.base import Command, as_json, print_json, say, selecting, selection, shown, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -150,22 +150,8 @@ def export(names: tuple[str, ...], output: str | None, **where: tuple[str, ...])
         found = [runs.find(settings(), db, name) for name in names]
         pieces = itertools.chain.from_iterable(domain.export(db, run, selection(where)) for run in found)
         if output:
-            _write_whole(output, pieces)
+            write_whole(output, pieces)
             return
         for piece in pieces:
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
-
-
-def _write_whole(output: str, pieces: Iterable[bytes]) -> None:
-    """All of it under its name, or nothing."""
-    from pathlib import Path
-
-    path = Path(output)
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with beside.open("wb") as file:
-            file.writelines(pieces)
-        beside.rename(path)
-    finally:
-        beside.unlink(missing_ok=True)
