@@ -57,6 +57,10 @@ class UnreadableLog(PdkError):
     """This file cannot be read as a log."""
 
 
+class LacksFields(UnreadableLog):
+    """Nothing says which test run and project these results belong to."""
+
+
 class UnknownClaim(PdkError):
     """There is no such claimed log."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from pdk_pipeline.errors import UnknownFormat
-from pdk_pipeline.formats import pdk
+from pdk_pipeline.formats import ctest, junit, pdk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,11 +39,12 @@ class Format(Protocol):
 
         `defaults`: fields for records that lack them. `zone`: of times that name none.
         `record_limit`: bytes of the largest record to hold.
+        Raises LacksFields when `defaults` lack what no record of this format could have said by itself.
         """
 
 
-FORMATS: tuple[Format, ...] = (pdk,)
-"""Asked in this order; the PDK log is the last, since it refuses no beginning."""
+FORMATS: tuple[Format, ...] = (ctest, junit, pdk)
+"""Asked in this order: JUnit takes all XML that is left, the PDK log, which is the last, anything."""
 
 
 def named(name: str) -> Format:
