@@ -135,7 +135,8 @@ def import_claimed(
             if not path.exists():  # another process has just finished with it
                 return _finished(settings, db, claim, delivery)
             try:
-                outcome = _give_up(settings, db, handed_over, error.particulars)
+                reason = ". ".join(filter(None, (error.particulars, error.advice)))
+                outcome = _give_up(settings, db, handed_over, reason)
             except OSError:
                 raise error from None
     archived = spool.archive_claimed(settings, claim, imported_bytes=outcome.size)
