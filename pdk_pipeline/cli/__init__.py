@@ -18,6 +18,7 @@ from pdk_pipeline.cli.clean import clean, retention
 from pdk_pipeline.cli.collect import collect
 from pdk_pipeline.cli.config import config
 from pdk_pipeline.cli.contacts import contacts, gen_contact, import_contact
+from pdk_pipeline.cli.convert import convert
 from pdk_pipeline.cli.database import initdb
 from pdk_pipeline.cli.deletion import delete_run, undelete_run
 from pdk_pipeline.cli.doctor import doctor
@@ -62,6 +63,7 @@ for command in (
     ok,
     submit,
     check,
+    convert,
     gen_expected,
     check_expected,
     expected,
