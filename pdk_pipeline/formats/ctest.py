@@ -136,10 +136,10 @@ def _status(told: str, measured: dict[str, Element]) -> str:
     status = _STATUSES.get(told.lower())
     ends = [_value(measured, name) for name in ("Exit Code", "Completion Status")]
     if status is Status.FAIL and not _FAILED_BY_ITSELF.issuperset(ends):
-        return Status.ERROR
+        return Status.ERROR.value
     if status is Status.DISABLED and not _CHOSEN.fullmatch(ends[1]):
-        return Status.ERROR
-    return status or told
+        return Status.ERROR.value
+    return status.value if status else told
 
 
 def _attributes(test: Element, measured: dict[str, Element]) -> dict[str, str]:

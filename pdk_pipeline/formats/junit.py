@@ -266,7 +266,7 @@ class _Reader(XmlReader):
 
     def _add(self, case: Case, fields: dict[str, str]) -> Unfit | None:
         fields |= case.attributes()
-        fields["status"] = case.status
+        fields["status"] = case.status.value
         warnings: list[str] = []
         outcome = interpret(fields, case.log(), self.zone, warnings)
         self.out.extend(Warned(self.line(), warning) for warning in warnings)
