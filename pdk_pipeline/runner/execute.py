@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 COLLECTION_SECONDS = 60.0
 """How long pytest may take to name the tests of a disabled file, unless the time limit is shorter."""
 
-ALL_PASSED, SOME_FAILED, INTERRUPTED, NONE_THERE = 0, 1, 2, 5
-"""Exit statuses of pytest. INTERRUPTED is also that of files that could not be collected."""
+ALL_PASSED, SOME_FAILED, NONE_THERE = 0, 1, 5
+"""Exit statuses of a pytest that got to its end. That of files that could not be collected is none of them."""
 
 
 _numbers = itertools.count()

@@ -150,27 +150,31 @@ def result_of(
     `definition` and `attributes`: the `tda_` and `tra_` fields, without that prefix.
     """
     return Result(
-        *Batch(*map(_text, batch)),
-        clean_name(_text(test_name)),
+        *Batch(*map(text_of, batch)),
+        clean_name(text_of(test_name)),
         status,
         "",  # whether it needs attention follows from the status
         start,
         end,
         runner,
-        _text(location),
+        text_of(location),
         _attributes(definition or {}),
         _attributes(attributes or {}),
-        log_of(log if isinstance(log, bytes) else _text(log).encode()),
+        log_of(log if isinstance(log, bytes) else text_of(log).encode()),
     )
 
 
 def _attributes(values: Mapping[str, object]) -> dict[str, str]:
-    return {_NOT_IN_NAMES.sub("_", name): _text(value) for name, value in values.items()}
+    return {_NOT_IN_NAMES.sub("_", name): text_of(value) for name, value in values.items()}
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
     """Anything as text that UTF-8 can write: a file's name may hold what it cannot."""
-    return str(value).encode("utf-8", "backslashreplace").decode()
+    try:
+        text = str(value)
+    except Exception:  # noqa: BLE001  (whatever a test has made of it, it must not take the results down)
+        text = f"(a {type(value).__name__} that cannot be shown)"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def log_of(text: bytes) -> bytes:

@@ -97,6 +97,8 @@ class Process:
 
     def insist(self) -> None:
         """Wait until it has stopped as it was asked to, and end it and what it has left behind."""
+        if not self._reason:
+            return  # it had ended by itself
         for stronger in (signal.SIGTERM, signal.SIGKILL):
             try:
                 self._popen.wait(GRACE_SECONDS)

@@ -17,7 +17,7 @@ import pytest
 from pdk_pipeline.results import Status
 from pdk_pipeline.runner import journal
 from pdk_pipeline.runner.batch import Batch, batch_of
-from pdk_pipeline.runner.log_writer import LogWriter, result_of
+from pdk_pipeline.runner.log_writer import LogWriter, result_of, text_of
 from pdk_pipeline.runner.naming import Names
 from pdk_pipeline.runner.outcome import Outcome, skip_reason
 from pdk_pipeline.runner.plugin import DEFINITION, INSIDE, MEASURED
@@ -104,9 +104,9 @@ class Watcher:
                 attributes[name.removeprefix("tra_")] = value
         report.pdk = {
             "name": item.stash.get(self._name_key, None) or self.names.of(item.nodeid, item.path),
-            "location": str(item.path),
-            "definition": {str(name): str(value) for name, value in definition.items()},
-            "attributes": {str(name): str(value) for name, value in attributes.items()},
+            "location": text_of(item.path),
+            "definition": {text_of(name): text_of(value) for name, value in definition.items()},
+            "attributes": {text_of(name): text_of(value) for name, value in attributes.items()},
         }
         return report
 

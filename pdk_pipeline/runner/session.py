@@ -142,7 +142,7 @@ class Session:
             slot.journal = slot.journal or execution.watch()
             seen = slot.journal.read()
             counts += seen.counts
-            test = next((running.name for running in seen.running.values()), "")
+            test = next((test.name for test in seen.running.values()), "")
             running.append(Now(execution.name, test, execution.began))
         return View(running, counts, done, self._total)
 

@@ -14,8 +14,8 @@ import pytest
 from pdk_pipeline.results import Result
 from tests.unit.reading import log_text, read, rejections, results
 
-XDIST = ("-p", "xdist.plugin", "-n2")
-RERUNS = ("-p", "pytest_rerunfailures")
+XDIST = ("-p", "xdist", "-n2")
+RERUNS = ("-p", "rerunfailures")
 
 
 class Session:
@@ -85,6 +85,7 @@ def broken(): raise RuntimeError
 def test_many(number, tra):
     print("number", number)
     tra["number"] = number
+    tra["no UTF-8"] = "\\udcff"
     assert number % 5
 def test_broken(broken): pass
 @pytest.mark.skip(reason="off")
@@ -105,7 +106,7 @@ def test_workers_of_xdist_tell_the_same_results_as_one_process(session: Session)
 
 
 def test_a_file_that_no_worker_can_collect_is_one_error(session: Session):
-    found = session.run("import no_such_module", *XDIST)
+    found = session.run("import os\nraise RuntimeError(f'in process {os.getpid()}')", *XDIST)
     assert statuses(found) == {"test_it": "E"}
 
 
@@ -151,6 +152,33 @@ def test_a_test_that_is_run_again_is_one_result_that_keeps_its_attempts(session:
     assert "attempt 3\n" in log_text(found["test_flaky"])
     assert found["test_hopeless"].result_attributes["attempts"] == "2"
     assert found["test_steady"].result_attributes == {}
+
+
+def test_a_test_that_was_run_again_is_not_taken_for_running_when_the_session_ends(session: Session):
+    found = session.run(RERUN.replace("def test_steady(): pass", "def test_quits(): pytest.exit('enough')"), *RERUNS)
+    assert statuses(found) == {"test_flaky": "P", "test_hopeless": "F", "test_quits": "E"}
+
+
+def test_a_test_that_killed_its_worker_and_is_run_again_is_one_result(session: Session):
+    found = session.run(
+        """
+import os, pytest
+from pathlib import Path
+died = Path(os.environ["HERE"], "died")
+@pytest.mark.flaky(reruns=1)
+def test_dies_once():
+    if not died.exists():
+        died.touch()
+        os._exit(1)
+""",
+        *RERUNS,
+        *XDIST,
+    )
+    assert statuses(found) == {"test_dies_once": "P"}
+    attempts = found["test_dies_once"].result_attributes
+    assert attempts["attempts"] == "2"
+    assert attempts["attempt_1"].startswith("E: worker ")
+    assert "crashed" in attempts["attempt_1"]
 
 
 HANGS = """

@@ -242,6 +242,17 @@ class Basic(unittest.TestCase):
     assert found["test_it/Basic/test_1"].result_attributes == {"sum": "6"}
 
 
+def test_an_attribute_that_cannot_be_shown_costs_nothing_but_itself(run):
+    found = run("""
+class Odd:
+    def __str__(self): raise RuntimeError
+def test_a(tra): tra["odd"] = Odd()
+def test_b(): pass
+""")
+    assert statuses(found) == {"test_it/test_a": "P", "test_it/test_b": "P"}
+    assert found["test_it/test_a"].result_attributes == {"odd": "(a Odd that cannot be shown)"}
+
+
 def test_attributes_stay_with_their_test(run):
     found = run("def test_a(tra): tra['a'] = 1\ndef test_b(tra): tra['b'] = 2\ndef test_c(): pass")
     assert [result.result_attributes for result in found.values()] == [{"a": "1"}, {"b": "2"}, {}]
