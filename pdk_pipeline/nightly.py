@@ -192,7 +192,12 @@ def _record(work: Work, result: StepResult | Failed) -> Again | None:
 
 
 def run_here(settings: Settings, night_id: int, *, progress: Callable[[int, int], None]) -> None:
-    """Do all that is left of a night in this process, one step after the other, and deliver its messages."""
+    """Do all that is left of a night in this process, one step after the other, and deliver its messages.
+
+    It is the only one that writes the database now: whoever had a step in hand was killed.
+    """
+    with database.writing(settings) as db:
+        nights.release(db, nights.by_id(db, night_id))
     while step := next_step(settings, night_id, time.time()):
         for done, total in _run_step(settings, night_id, step):
             progress(done, total)

@@ -194,16 +194,32 @@ def _step(row: Any) -> Step:
 
 
 def take(db: Connection, night: Night, now: float) -> Step | None:
-    """Hand out the next step that is due, under a new token; None when none is, or somebody works on one."""
-    row = db.execute(
+    """Hand out the next step that is due, under a new token; None when none is, or somebody works on one.
+
+    One that was begun so often and never ended, whatever ended those who did it, fails here and holds up no other.
+    """
+    while row := db.execute(
         f"{_STEP} WHERE night_id = ? AND state IN ('waiting', 'running') ORDER BY position LIMIT 1", (night.id,)
-    ).fetchone()
-    if row is None:
-        return None
-    step = _step(row)
-    (lease_until,) = db.execute("SELECT lease_until FROM step WHERE id = ?", (step.id,)).fetchone()
-    if (step.state == "running" and (lease_until or 0) > now) or (step.due_at or 0) > now:
-        return None
+    ).fetchone():
+        step = _step(row)
+        (lease_until,) = db.execute("SELECT lease_until FROM step WHERE id = ?", (step.id,)).fetchone()
+        if step.state == "running" and _is_ahead(lease_until, now, LEASE_SECONDS):
+            return None
+        if step.state == "waiting" and _is_ahead(step.due_at, now, LONGEST_PAUSE_SECONDS):
+            return None
+        if step.state == "waiting" or step.attempts < MOST_ATTEMPTS:
+            return _hand_out(db, step, now)
+        error = f"begun {step.attempts} times and never ended; the log of the worker `writer` may tell what killed it"
+        finish(db, step, "failed", now, error=error)
+    return None
+
+
+def _is_ahead(moment: float | None, now: float, longest: float) -> bool:
+    """Whether that moment is still to come. One further ahead than any ever is was set by a clock that was wrong."""
+    return moment is not None and now < moment <= now + longest
+
+
+def _hand_out(db: Connection, step: Step, now: float) -> Step:
     token = secrets.token_hex(8)
     db.execute(
         """
@@ -214,6 +230,11 @@ def take(db: Connection, night: Night, now: float) -> Step | None:
         (token, now + LEASE_SECONDS, now, now, step.id),
     )
     return step._replace(state="running", attempts=step.attempts + 1, token=token)
+
+
+def release(db: Connection, night: Night) -> None:
+    """Make the lease of whoever works on a step void: for a process that knows that it is the one to do it now."""
+    db.execute("UPDATE step SET lease_until = NULL WHERE night_id = ? AND state = 'running'", (night.id,))
 
 
 def renew(db: Connection, step_id: int, token: str, now: float) -> bool:

@@ -20,12 +20,19 @@ AT_ONCE = 10
 
 LONGEST_PAUSE_SECONDS = 3600
 
+LEAST_ATTEMPTS = 5
+"""Nothing is given up before so many, whatever the clock says: it may be wrong, or we were switched off for days."""
+
+SPREAD = 1.2
+"""A pause is so many times as long at most, and shorter by as much."""
+
 
 def lease(db: Connection, settings: Settings, *, now: float, most: int = AT_ONCE) -> list[Lease]:
     """Take messages in hand that are due, so many that at most `most` are under way.
 
     A recipient gets an addendum after the report. Of a channel that is down, one message tries whether it still is.
     """
+    _set_right(db, settings, now)
     _give_up_the_lost(db, now)
     under_way = [
         channel
@@ -72,15 +79,27 @@ def due(db: Connection, *, now: float) -> list[tuple[int, str]]:
     ).fetchall()
 
 
+def _set_right(db: Connection, settings: Settings, now: float) -> None:
+    """What lies further ahead than any moment ever is was set by a clock that was wrong: it counts from now."""
+    moments = {"latest_end": now + settings.lease_seconds, "latest_due": now + SPREAD * LONGEST_PAUSE_SECONDS}
+    db.execute(
+        """
+        UPDATE notification SET lease_until = min(lease_until, :latest_end), due_at = min(due_at, :latest_due)
+        WHERE state = 'pending' AND (lease_until > :latest_end OR due_at > :latest_due)
+        """,
+        moments,
+    )
+
+
 def _give_up_the_lost(db: Connection, now: float) -> None:
     """A message that takes its worker down with it each time must not do so for ever."""
     db.execute(
         """
         UPDATE notification SET state = 'given up', closed_at = :now, lease = NULL, lease_until = NULL,
             detail = 'its delivery was begun ' || attempts || ' times and the last one never ended'
-        WHERE state = 'pending' AND lease_until <= :now AND give_up_at <= :now
+        WHERE state = 'pending' AND lease_until <= :now AND give_up_at <= :now AND attempts >= :least
         """,
-        {"now": now},
+        {"now": now, "least": LEAST_ATTEMPTS},
     )
 
 
@@ -126,7 +145,7 @@ def record(db: Connection, settings: Settings, lease: Lease, outcome: Outcome, *
         _close(db, lease.id, State.REFUSED, outcome.detail, now)
     elif token != lease.token:
         return
-    elif give_up_at <= now:
+    elif give_up_at <= now and attempts >= LEAST_ATTEMPTS:
         _close(db, lease.id, State.GIVEN_UP, outcome.detail, now)
     else:
         db.execute(
@@ -134,7 +153,7 @@ def record(db: Connection, settings: Settings, lease: Lease, outcome: Outcome, *
             (again_at, outcome.detail, lease.id),
         )
     if outcome.result is Result.DOWN:
-        _hold_up(db, channel, outcome.detail, now, again_at)
+        _hold_up(db, channel, outcome.detail, now, again_at, is_long=attempts >= LEAST_ATTEMPTS)
     else:
         _go_on(db, channel, now)
 
@@ -152,18 +171,19 @@ def _close(db: Connection, id_: int, state: State, detail: str, now: float) -> N
 def _pause(settings: Settings, attempts: int) -> float:
     """Seconds until the next attempt: doubling, and never the same for all."""
     doubled = settings.redelivery_seconds * 2.0 ** min(attempts - 1, 30)
-    return min(doubled, LONGEST_PAUSE_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311  (no secret)
+    return min(doubled, LONGEST_PAUSE_SECONDS) * random.uniform(2 - SPREAD, SPREAD)  # noqa: S311  (no secret)
 
 
-def _hold_up(db: Connection, channel: str, detail: str, now: float, again_at: float) -> None:
-    """A channel is down: its messages wait together, instead of finding out one by one."""
-    db.execute(
-        """
-        UPDATE notification SET state = 'given up', closed_at = ?, detail = ?, is_held_up = 0
-        WHERE state = 'pending' AND channel = ? AND lease IS NULL AND give_up_at <= ?
-        """,
-        (now, detail, channel, now),
-    )
+def _hold_up(db: Connection, channel: str, detail: str, now: float, again_at: float, *, is_long: bool) -> None:
+    """A channel is down: its messages wait together, instead of finding out one by one. `is_long`: often tried."""
+    if is_long:
+        db.execute(
+            """
+            UPDATE notification SET state = 'given up', closed_at = ?, detail = ?, is_held_up = 0
+            WHERE state = 'pending' AND channel = ? AND lease IS NULL AND give_up_at <= ?
+            """,
+            (now, detail, channel, now),
+        )
     db.execute(
         """
         UPDATE notification SET is_held_up = 1, detail = ?, due_at = max(due_at, ?)

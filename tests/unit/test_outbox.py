@@ -198,7 +198,8 @@ def test_a_failure_is_followed_by_pauses_that_grow_and_differ(put, lease, record
 def test_a_message_that_fails_for_days_is_given_up(put, lease, record, entries, home):
     put(notice())
     end = NOW + home.give_up_days * DAY
-    record(*lease(), "failed", "451 later", now=end - 1)
+    for day in range(leases.LEAST_ATTEMPTS - 1):
+        record(*lease(NOW + day * DAY), "failed", "451 later", now=min(NOW + day * DAY, end - 1))
     assert entries()[0].state is State.PENDING
     record(*lease(end + DAY), "failed", "451 still later", now=end + DAY)
     (entry,) = entries()
@@ -301,10 +302,21 @@ def test_while_a_channel_is_down_one_message_tries_it_and_the_others_wait(put, l
     assert [entry.attempts for entry in entries()][12:20] == [0] * 8
 
 
+def test_a_message_is_not_given_up_because_the_machine_was_off_for_days(put, lease, record, entries, home):
+    put(notice())
+    back = NOW + 2 * home.give_up_days * DAY
+    for attempt in range(1, leases.LEAST_ATTEMPTS):
+        record(*lease(back + attempt * 3600), "down", "connection refused", now=back + attempt * 3600)
+        assert entries()[0].state is State.PENDING
+    record(*lease(back + DAY), "failed", "451 later", now=back + DAY)
+    assert entries()[0].state is State.GIVEN_UP
+
+
 def test_when_a_channel_is_down_for_days_everything_that_waited_is_given_up_together(put, lease, record, entries, home):
     put(*(notice(f"{number}@example.org") for number in range(5)))
     end = NOW + home.give_up_days * DAY
-    record(lease(most=1)[0], "down", "connection refused")
+    for day in range(leases.LEAST_ATTEMPTS - 1):
+        record(lease(NOW + day * DAY, most=1)[0], "down", "connection refused", now=min(NOW + day * DAY, end - 1))
     put(notice("new@example.org"), now=end)
     record(lease(end)[0], "down", "connection refused", now=end)
     states = [entry.state for entry in entries()]
