@@ -59,9 +59,8 @@ def _tell(file: str, parcel: Parcel, received: dict[str, object] | None) -> None
     from pdk_pipeline.cli.tables import size
 
     if received is None:
-        say(
-            f"{file}: is in the broker, but nobody there has taken it yet; it is kept for three days and taken as soon as somebody is there"
-        )
+        kept = "it is kept for three days and taken as soon as somebody is there"
+        say(f"{file}: is in the broker, but nobody there has taken it yet; {kept}")
     elif received.get("imported_at") and not parcel.again:
         click.echo(f"{file}: the server has had this log already; --again has it imported again")
     else:
