@@ -227,14 +227,20 @@ def _share(value: int, most: int) -> int:
     return max(1, value * BAR_COLUMNS // most) if value else 0
 
 
+_WIDE_OF_LATE = re.compile("[\u2630-\u2637\u268a-\u268f\u4dc0-\u4dff\U0001d300-\U0001d356\U0001d360-\U0001d376]")
+"""Two columns wide since Unicode 16, of which this Python may not know; in doubt a line should fit."""
+
+
 def columns(text: str) -> int:
     """How many columns of a terminal the text takes."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        for letter in text
-    )
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(letter: str) -> int:
+    if unicodedata.category(letter) in {"Mn", "Me"}:
+        return 0
+    is_wide = unicodedata.east_asian_width(letter) in "WF" or _WIDE_OF_LATE.match(letter)
+    return 2 if is_wide else 1
 
 
 def padded(text: str, width: int) -> str:

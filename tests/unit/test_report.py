@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -365,6 +365,7 @@ def test_whatever_things_are_called_every_line_is_plain_and_fits(name):
 
 
 @hypothesis_settings(max_examples=60, deadline=None)
+@example(["", "", "", "hexagram \u4dc0 and marks e\u0301 \u0ba8\u0bbf"], 60)
 @given(st.lists(st.text(max_size=120), min_size=4, max_size=4), st.integers(60, 200))
 def test_any_name_and_any_width_give_plain_lines_that_fit(names, width):
     assert_is_plain(report.render_text(report.build(made_up(*names)), width=width), width)
