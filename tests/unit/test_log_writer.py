@@ -70,14 +70,13 @@ for number in range(60):
 
 def test_the_first_record_forgets_what_others_have_set(tmp_path):
     log = tmp_path / "log"
-    log.write_text("START\ntda_colour=red\nlog=theirs\nSETDEFAULT\n\ntest_name=x\nstatus=P\nEND\n")
+    log.write_text(
+        "START\ntest_run=night\nproject=p\ntda_colour=red\nlog=theirs\nSETDEFAULT\n\ntest_name=x\nstatus=P\nEND\n\n"
+    )
     LogWriter(log).add(result("a"))
-    (found,) = logged_after(log, "x")
-    assert (found.definition_attributes, found.log) == ({}, b"")
-
-
-def logged_after(log: Path, *without: str) -> list[Result]:
-    return [one for one in results(read(log.read_bytes())) if one.test_name not in without]
+    theirs, ours = logged(log)
+    assert (theirs.definition_attributes, theirs.log) == ({"colour": "red"}, b".theirs")
+    assert (ours.definition_attributes, ours.log) == ({}, b"")
 
 
 def test_a_record_that_a_killed_writer_left_unfinished_does_not_take_the_next_one_down(tmp_path):
