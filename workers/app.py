@@ -27,6 +27,9 @@ PROGRESS_EVERY_SECONDS = 0.25
 UNTOLD = {"delivery", "sha256", "messages", "format", "claims", "sender"}
 """Facts of an outcome that the log does without; the ledger has them."""
 
+TASK_MODULES = ("tasks", "purging", "telling", "receiving", "nightly", "single_writer")
+"""Where tasks are, and what makes a worker the single writer; those first that load quickly."""
+
 TRANSPORT_OPTIONS = {
     "queue_order_strategy": "priority",
     "priority_steps": list(PRIORITY_STEPS),
@@ -105,9 +108,7 @@ def quieten(**_: object) -> None:
 # Root is warned off for what pickle could do; here messages are JSON and nothing else.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 
-app = Celery(
-    "pdk", include=["workers.tasks", "workers.purging", "workers.receiving", "workers.nightly"], task_cls=Reporting
-)
+app = Celery("pdk", include=[f"workers.{name}" for name in TASK_MODULES], task_cls=Reporting)
 app.conf.update(
     # Nothing but JSON, and no queue that is not listed.
     accept_content=["json"],

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from pdk_pipeline import database
 from pdk_pipeline.errors import BrokerUnavailable, PdkError
-from workers import broker, sending
-from workers.app import app
-from workers.sending import Call
+from workers import broker
+from workers.call import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +37,8 @@ def run(
     if url is None:
         yield from _in_this_process(settings, calls, on_progress, on_note)
     else:
+        from workers import sending  # noqa: PLC0415  (all of Celery and redis, for those who need it)
+
         sending.send(url, calls)
         yield from sending.Waiting(url, calls, on_progress, on_note).outcomes()
 
@@ -49,6 +50,8 @@ def send(settings: Settings, calls: Sequence[Call]) -> list[str]:
         raise BrokerUnavailable(
             "there is none", advice="`pdk up` starts one, PDK_BROKER_URL names yours; --local needs none."
         )
+    from workers import sending  # noqa: PLC0415  (as above)
+
     sending.send(url, calls)
     return [call.id for call in calls]
 
@@ -62,19 +65,16 @@ def _in_this_process(
     on_progress: Callable[[int, int, int], None],
     on_note: Callable[[str], None],
 ) -> Iterator[tuple[int, dict[str, Any] | PdkError]]:
-    app.loader.import_default_modules()  # the tasks; sending needs no more than their names
-
     def on_wait(holder: str) -> None:
         on_note(f"waiting for the database: {holder} writes it")
 
     wait_seconds = settings.writer_wait_seconds
-    # One connection stays open throughout, or SQLite would tidy up after every task.
     with (
         database.writer_lock(settings, "a pdk command", wait_seconds=wait_seconds, on_wait=on_wait),
-        contextlib.closing(database.connect(settings.database)),
+        database.kept_open(),
     ):
         for index, call in enumerate(calls):
-            task = app.tasks[call.task]
+            task = _task(call.task)
             task.listener = lambda done, total, index=index: on_progress(index, done, total)
             try:
                 yield index, task(*call.args)
@@ -82,3 +82,14 @@ def _in_this_process(
                 yield index, error
             finally:
                 task.listener = None
+
+
+def _task(name: str) -> Any:
+    """The task of that name; no more modules are loaded than it takes to find it."""
+    from workers.app import app  # noqa: PLC0415  (as above)
+
+    for module in app.conf.include:
+        if name in app.tasks:
+            break
+        importlib.import_module(module)
+    return app.tasks[name]

@@ -15,7 +15,8 @@ from pdk_pipeline.errors import DatabaseTooOld, NoDatabase
 from pdk_pipeline.night_steps import STEPS, Again
 from workers.app import Reporting, app
 from workers.queues import CLEANING, ROUTINE
-from workers.tasks import AGAIN_LATER, import_claimed, sweep_outbox
+from workers.tasks import AGAIN_LATER, import_claimed
+from workers.telling import sweep_outbox
 
 
 @app.task(**AGAIN_LATER, name="nightly", bind=True)

@@ -1,4 +1,4 @@
-"""Tasks that delete, clean, keep and back up.
+"""Tasks that delete, clean, keep and back up runs.
 
 Long work is done in short steps (see `pdk_pipeline.steps`). A command that waits hands over one step after the other,
 each when the one before has ended, so that it sees how far it is and everything else gets its turn in between; when it
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pdk_pipeline import backup as backups
 from pdk_pipeline import clean as cleaning
-from pdk_pipeline import database, deletion
+from pdk_pipeline import database, deletion, runs
 from pdk_pipeline import retention as keeping
 from pdk_pipeline.config import settings
 from pdk_pipeline.steps import Place, Time
@@ -86,3 +86,21 @@ def backup(self: Reporting, target: str | None = None, keep: int = 0) -> dict[st
     """Make a backup while the system runs. It only reads, and so it is nothing for the writer."""
     path = Path(target) if target else None
     return backups.make(settings(), path, keep=keep, now=time.time(), progress=self.progress).as_json()
+
+
+@app.task(**AGAIN_LATER, name="valuable")
+def valuable(run: str, is_valuable: bool) -> dict[str, Any]:
+    """Protect a run from being deleted, or no longer."""
+    with database.writing(settings()) as db:
+        found = runs.find(settings(), db, run)
+        runs.set_valuable(db, found, is_valuable=is_valuable)
+        return {"run": found.name, "valuable": is_valuable}
+
+
+@app.task(**AGAIN_LATER, name="note")
+def note(run: str, text: str) -> dict[str, Any]:
+    """Put a note to a run."""
+    with database.writing(settings()) as db:
+        found = runs.find(settings(), db, run)
+        runs.set_note(db, found, text)
+        return {"run": found.name, "note": text.strip()}

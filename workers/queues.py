@@ -15,6 +15,9 @@ DEFAULT: Final = "default"
 INTAKE: Final = "intake"
 """What test machines may send to; its worker knows one task, whatever a message asks for."""
 
+WRITER_UNACKED: Final = f"unacked:{WRITER}"
+"""Where the broker keeps what the writer has taken and not finished; nobody else's is there."""
+
 # A queue that is given no routing key shares that of the default queue, and what is sent to one reaches both.
 QUEUES = tuple(Queue(name, routing_key=name) for name in (WRITER, DEFAULT, INTAKE))  # type: ignore[no-untyped-call]
 

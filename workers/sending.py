@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import uuid
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from celery import states
@@ -14,11 +12,12 @@ from kombu.exceptions import OperationalError
 from pdk_pipeline.errors import PassingFault, PdkError, TaskFailed
 from workers import connection, health
 from workers.app import app
-from workers.queues import ON_DEMAND, WRITER, queue_of
-from workers.single_writer import WRITER_TRANSPORT_OPTIONS
+from workers.queues import WRITER, WRITER_UNACKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from workers.call import Call
 
 # A person waits: a broker that refuses is told of at once, one that is silent within three seconds.
 CLIENT_TRANSPORT_OPTIONS = {
@@ -45,23 +44,6 @@ REFUSED_SECONDS = 1.5
 
 BROKER_GONE_SECONDS = 60
 """A broker that went away while we wait is waited for so long."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """A task to be done."""
-
-    task: str
-    args: tuple[Any, ...]
-    label: str
-    """What the person knows it by, and Flower shows: a file's name, a run's."""
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    priority: int = ON_DEMAND
-
-    @property
-    def queue(self) -> str:
-        """Where it waits to be done."""
-        return queue_of(self.task)
 
 
 def _connect(url: str) -> None:
@@ -207,7 +189,7 @@ def _messages_there() -> int:
     with app.connection_for_read() as connection:
         channel = connection.default_channel
         waiting = channel.queue_declare(WRITER).message_count
-        in_hand = channel.client.hlen(WRITER_TRANSPORT_OPTIONS["unacked_key"])
+        in_hand = channel.client.hlen(WRITER_UNACKED)
     return int(waiting) + int(in_hand)
 
 

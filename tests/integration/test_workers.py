@@ -13,8 +13,7 @@ from tests.conftest import log_of, record, rows
 from tests.integration.processes import CELERY, PDK
 from workers import health
 from workers.app import app
-from workers.queues import WRITER
-from workers.single_writer import WRITER_TRANSPORT_OPTIONS
+from workers.queues import WRITER, WRITER_UNACKED
 
 RESULTS = """
     SELECT test_run, project, host, context, custom, test_name, status FROM result_scalar ORDER BY 1, 2, 3, 4, 5, 6
@@ -35,7 +34,7 @@ def wait_until_begun(broker_url):
     with health.client(broker_url) as redis, redis.pubsub() as events:
         # The task's state is published with every change: `started` is the first.
         events.psubscribe("celery-task-meta-*")
-        while not redis.hlen(WRITER_TRANSPORT_OPTIONS["unacked_key"]):
+        while not redis.hlen(WRITER_UNACKED):
             events.get_message(timeout=0.01)
         while not any("PROGRESS" in str(redis.get(key)) for key in redis.scan_iter("celery-task-meta-*")):
             events.get_message(timeout=0.01)

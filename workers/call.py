@@ -1,0 +1,26 @@
+"""A task that somebody wants done, by name: quick to load, for commands that may never need more of Celery."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from workers.queues import ON_DEMAND, queue_of
+
+
+@dataclass(frozen=True)
+class Call:
+    """A task to be done."""
+
+    task: str
+    args: tuple[Any, ...]
+    label: str
+    """What the person knows it by, and Flower shows: a file's name, a run's."""
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    priority: int = ON_DEMAND
+
+    @property
+    def queue(self) -> str:
+        """Where it waits to be done."""
+        return queue_of(self.task)
