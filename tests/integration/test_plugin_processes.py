@@ -154,6 +154,29 @@ def test_a_test_that_is_run_again_is_one_result_that_keeps_its_attempts(session:
     assert found["test_steady"].result_attributes == {}
 
 
+@pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="pytest has subtests since 9")
+def test_of_a_test_that_is_run_again_the_subtests_of_the_last_attempt_count(session: Session):
+    found = session.run(
+        """
+import os, pytest
+from pathlib import Path
+count = Path(os.environ["HERE"], "count")
+@pytest.mark.flaky(reruns=1)
+def test_flaky(subtests):
+    is_second = count.exists()
+    count.touch()
+    for number in range(3):
+        with subtests.test(number=number):
+            assert number or is_second
+    assert is_second
+""",
+        *RERUNS,
+    )
+    assert statuses(found) == {"test_flaky": "P"}
+    assert found["test_flaky"].result_attributes["subtests_passed"] == "3"
+    assert "subtests_failed" not in found["test_flaky"].result_attributes
+
+
 def test_a_test_that_was_run_again_is_not_taken_for_running_when_the_session_ends(session: Session):
     found = session.run(RERUN.replace("def test_steady(): pass", "def test_quits(): pytest.exit('enough')"), *RERUNS)
     assert statuses(found) == {"test_flaky": "P", "test_hopeless": "F", "test_quits": "E"}
