@@ -312,6 +312,14 @@ def test_a_host_whose_log_is_in_the_quarantine_is_told_apart_from_one_that_sent_
     assert causes["thor"] == (CauseKind.QUARANTINED, f"thor.{MONDAY}")
 
 
+def test_a_log_of_another_night_in_the_quarantine_is_not_why_a_host_is_silent(home, make_log):
+    take_in(home, make_log(f"thor.{SUNDAY}", record("a"), "this is no record\n", test_run=SUNDAY, host="thor"))
+    take_in(home, make_log(f"thor.{SATURDAY}", "this is no record\n", test_run=SATURDAY, host="thor"))
+    take_in(home, make_log(f"banana.{MONDAY}", record("a"), test_run=MONDAY, host="banana"))
+    with database.writing(home) as db:
+        assert only(compared(db, MONDAY), Category.SILENT).cause is None
+
+
 # What is compared with what ----------------------------------------------------------------------------------
 
 

@@ -170,6 +170,11 @@ def test_a_host_that_is_silent_does_not_count_among_those_where_a_test_could_hav
     assert where_of(comparison) == "on all 2 hosts"
 
 
+def test_where_a_test_is_missing_it_could_not_have_failed(two_nights):
+    now = passing("apple banana thor", "bc") | {calib("a", host=host): "F" for host in ("apple", "banana")}
+    assert where_of(two_nights(passing("apple banana thor"), now)) == "on all 2 hosts"
+
+
 def test_a_test_that_is_missing_everywhere_is_one_line(two_nights):
     comparison = two_nights(passing("apple banana"), passing("apple banana", "bc"))
     assert where_of(comparison, Category.MISSING) == "on all 2 hosts"
@@ -190,6 +195,13 @@ def test_a_host_that_is_silent_in_several_projects_is_told_once(two_nights):
     assert "  thor  nothing arrived, 6 tests of 2 projects expected\n" in text
     assert text.count("nothing arrived") == 1
     assert "1 host silent" in text.splitlines()[0]
+
+
+def test_a_host_that_reports_in_one_project_is_silent_in_each_of_the_others(two_nights):
+    others = passing("apple thor", project="p") | passing("apple thor", project="q")
+    alive = passing("apple thor", project="r")
+    text = text_of(two_nights(others | alive, alive | passing("apple", project="p") | passing("apple", project="q")))
+    assert text.count("  thor  nothing arrived, 3 tests expected\n") == 2
 
 
 def test_how_long_it_has_been_so_is_said(db):
