@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pdk_pipeline import clean, database, expected, ledger, quarantine, runs
+from pdk_pipeline import clean, database, deletion, expected, ledger, quarantine, runs
 from pdk_pipeline.selection import Selection
 from tests.conftest import record, rows
 from tests.purged import assert_whole, clean_all, delete, left_over
@@ -138,6 +138,35 @@ def test_log_blocks_whose_results_were_all_replaced_go(report, home):
     assert clean_all(home)["log blocks"] == 1
     assert left_over(home) == {}
     assert all("other words" in row[14] for row in results(home) if row[14])
+
+
+def test_a_deleted_run_goes_with_the_log_blocks_that_its_replaced_results_left(report, home):
+    report(MONDAY, 10)
+    report(MONDAY, 10, log="other words\n", replace=True)
+    delete(home, MONDAY)
+    assert clean_all(home)["runs"] == 1
+    assert rows(home, "SELECT count(*) FROM log_block") == [(0,)]
+
+
+def test_a_run_of_which_few_machines_have_the_first_tests_and_many_the_last_goes_whole(home, make_log, monkeypatch):
+    # However far a statement reaches after a stretch of few results, it removes no more than it should at once.
+    monkeypatch.setattr(clean, "RESULTS_AT_ONCE", 8)
+    take_in(home, make_log("names", *(record(f"t{n:03}") for n in range(200)), test_run=TUESDAY))
+    take_in(home, make_log("few", record("t000"), test_run=MONDAY, host="lonely"))
+    for host in range(6):
+        take_in(home, make_log("many", *(record(f"t{n}") for n in range(150, 190)), test_run=MONDAY, host=f"h{host}"))
+    delete(home, MONDAY)
+    most: list[int] = []
+    remove = deletion.remove_results
+
+    def watched(*arguments) -> int:
+        most.append(remove(*arguments))
+        return most[-1]
+
+    monkeypatch.setattr(deletion, "remove_results", watched)
+    assert clean_all(home)["results"] == 241
+    assert max(most) == 8
+    assert left_over(home) == {}
 
 
 def test_the_file_shrinks(report, home):
