@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pdk_pipeline.cli.base import Command, as_json, print_json, say
+from pdk_pipeline.cli.base import Command, as_json, print_json, say, write_whole
 
 if TYPE_CHECKING:
     from pdk_pipeline.comparison import Comparison
@@ -121,17 +121,8 @@ def _text(document: Document) -> str:
 
 
 def _write(path: str, page: str) -> None:
-    """All of the page under its name, or nothing."""
-    from pathlib import Path
-
     if path == "-":
         click.echo(page, nl=False)
         return
-    target = Path(path)
-    beside = target.with_name(f".{target.name}.part")
-    try:
-        beside.write_text(page, encoding="utf-8")
-        beside.rename(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(path, [page.encode()])
     say(f"written to {path}")
