@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import commands, expecting, importing
+from benchmarks import commands, expecting, importing, purge
 from benchmarks.measuring import Measured, Workplace
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ MEASURES: dict[str, Callable[[Workplace], Iterator[Measured]]] = {
     "lookup": importing.lookup_of_one,
     "million": importing.million,
     "expected": expecting.million,
+    "purge": purge.ten_million,
 }
 """By the name to ask for; to add one, write a function that yields what it has measured."""
 
