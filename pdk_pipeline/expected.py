@@ -74,6 +74,8 @@ def learn(db: Connection, run: Run, class_: str, where: Selection, *, now: float
 
     Tests that a check recorded missing are left out: whoever expects them does so already, and one that was forgotten
     on purpose would come back with the next look at a run that lacked it. What a log itself calls missing is learned.
+    So is not what merely says that a file could not be collected (`error_in=collection`): it is no test, and would be
+    missing every night once it was mended.
 
     One statement, whatever the number of tests. `now`: seconds since 1970. Returns how many are new.
     Source: the administrator's manual, "Expected / Missing Tests".
@@ -87,6 +89,7 @@ def learn(db: Connection, run: Run, class_: str, where: Selection, *, now: float
         FROM result {joins}
         WHERE result.run_id = ? AND {condition}
         AND NOT (result.status = 'M' AND result.import_id IS NULL)
+        AND NOT (result.status = 'E' AND coalesce(json_extract(result.tra, '$.error_in'), '') = 'collection')
         ORDER BY result.environment_id, result.test_id
         ON CONFLICT DO NOTHING
         """,  # noqa: S608  (the condition holds column names and question marks)

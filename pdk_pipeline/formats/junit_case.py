@@ -108,6 +108,7 @@ class Case:
         elif self.status is Status.DISABLED:
             found["tra_skip"] = field_value(next(filter(None, map(_message, self.skips)), ""))
         phase = next((phase for phase in ("setup", "teardown") if self._has_error_in(phase)), "")
+        phase = "collection" if self.is_collection_error else phase
         if phase:
             found["tra_error_in"] = phase
         if self.reruns:

@@ -72,6 +72,13 @@ def missing_tests(home, run: str = TUESDAY) -> set[tuple]:
 # Learning -------------------------------------------------------------------------------------------------------
 
 
+def test_a_file_that_could_not_be_collected_is_no_test_to_expect(home, report):
+    report("flat/test_bias", status="E", tra_error_in="collection")
+    report("flat/test_dark", status="E", tra_error_in="setup")
+    learn(home)
+    assert {name for _, _, name in expected_tests(home)} == {"flat/test_dark"}
+
+
 def test_the_tests_of_a_run_become_expected_whatever_their_status(home, report):
     report("a", status="P")
     report("b", status="F")
