@@ -9,6 +9,8 @@ quarantine/             see `quarantine`
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -146,9 +148,32 @@ def _claim(settings: Settings, path: Path) -> str:
     place.mkdir()
     try:
         path.rename(place / path.name)
-    except OSError:
+    except OSError as error:
         place.rmdir()
+        if error.errno == errno.EXDEV:
+            return _claim_from_elsewhere(settings, path)
         raise
+    return claim
+
+
+def _claim_from_elsewhere(settings: Settings, path: Path) -> str:
+    """Claim a log of another file system (a file server's, say): copied whole, then removed there.
+
+    The claim tells the file: one still there because we were killed, or copied by two sweeps at once, is imported once.
+    """
+    about = path.stat()
+    at = datetime.fromtimestamp(min(max(about.st_mtime, 0), time.time()), tz=UTC)
+    identity = f"{path}\0{about.st_ino}\0{about.st_size}\0{about.st_mtime_ns}"
+    claim = f"{at:{_CLAIMED_AT}}-{hashlib.sha256(os.fsencode(identity)).hexdigest()[:12]}"
+
+    def content() -> Iterator[bytes]:
+        with path.open("rb") as file:
+            yield from iter(lambda: file.read(1 << 20), b"")
+        if path.stat().st_mtime_ns != about.st_mtime_ns:
+            raise OSError(errno.EAGAIN, "it has changed while it was copied")
+
+    _put(settings, claim, path.name, content())
+    path.unlink(missing_ok=True)
     return claim
 
 
@@ -245,23 +270,27 @@ def put_claimed(settings: Settings, name: str, chunks: Iterable[bytes]) -> str:
     `name` is what the log is to be called; only what a file can be called is taken of it.
     """
     prepare(settings)
-    claim = _new_claim()
+    _put(settings, claim := _new_claim(), _file_name(name), chunks)
+    return claim
+
+
+def _put(settings: Settings, claim: str, name: str, chunks: Iterable[bytes]) -> None:
     processing = settings.spool / "processing"
-    hidden = processing / f".{claim}"
+    hidden = processing / f".{claim}-{secrets.token_hex(4)}"
     hidden.mkdir()
     try:
-        with (hidden / _file_name(name)).open("wb") as file:
+        with (hidden / name).open("wb") as file:
             for chunk in chunks:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
         _sync(hidden)
         hidden.rename(processing / claim)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(hidden, ignore_errors=True)
-        raise
+        if not isinstance(error, OSError) or not (processing / claim).exists():  # another sweep was quicker
+            raise
     _sync(processing)
-    return claim
 
 
 def _file_name(name: str) -> str:
