@@ -183,3 +183,18 @@ def test_systemd_has_nothing_to_say_against_the_units(tmp_path):
         check=False, env={"SYSTEMD_UNIT_PATH": f"{tmp_path / 'units'}:", "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+# What the documents say ---------------------------------------------------------------------------------------
+
+
+def test_the_documents_name_every_service_unit_and_user():
+    install, readme = (ROOT / "docs" / "install.md").read_text(), (DOCKER / "README.md").read_text()
+    assert all(f"| `{name}` |" in readme for name in SERVICES)
+    assert all(unit.removesuffix(".service") in install for unit in UNITS)
+    users = re.findall(r"^user (\w+) on", (DOCKER / "users.acl").read_text(), re.MULTILINE)
+    assert all(f"| `{user}` |" in install for user in users)
+    for text in (install, readme):
+        assert {name for name in re.findall(r"PDK_\w+", text) if not name.endswith(("_FILE", "_LISTEN"))} <= {
+            f"PDK_{name.upper()}" for name in Settings.model_fields
+        }
