@@ -89,6 +89,25 @@ def composed_anew(message: Any) -> dict[str, Any] | None:
     )
 
 
+def is_well_formed(message: Any) -> bool:
+    """Whether it has the shape of a task's message. Celery and kombu end over some that have not."""
+    try:
+        headers, body = message["headers"], message["body"]
+        if message["properties"].get("body_encoding") == "base64":
+            body = base64.b64decode(body)
+        args, kwargs, embedded = json.loads(body)
+        return (
+            message["content-type"] == "application/json"
+            and headers.get("compression") is None
+            and isinstance(headers["task"], str)
+            and isinstance(headers["id"], str)
+            and all(limit is None or isinstance(limit, (int, float)) for limit in headers.get("timelimit") or ())
+            and (type(args), type(kwargs), type(embedded)) == (list, dict, dict)
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        return False
+
+
 def _retries(value: object) -> int:
     return value if isinstance(value, int) and 0 <= value <= _MOST_RETRIES else 0
 

@@ -44,6 +44,7 @@ def prepare_worker(conf: Any, options: dict[str, Any], **_: object) -> None:
         _refuse(f"say which queue this worker is for: -Q {WRITER}, -Q {DEFAULT} or -Q {INTAKE}")
     if broker.address(settings()) is None:
         _refuse("no broker is configured: set PDK_BROKER_URL, or run `pdk up`")
+    door.close()
     if INTAKE in queues:
         if len(queues) > 1:
             _refuse(f"the worker on {INTAKE} has no other queue: test machines may send to it")
@@ -61,7 +62,6 @@ def prepare_worker(conf: Any, options: dict[str, Any], **_: object) -> None:
 
 def _know_only_what_is_received() -> None:
     """Whoever may put messages into the queue `intake` can name any task: here there is but one."""
-    door.close()
     app.finalize()
     for name in list(app.tasks):
         if name != message.TASK:

@@ -11,6 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.faults.installation import mounted
+from tests.integration.conftest import (  # noqa: F401  (fixtures)
+    _server,
+    broker_url,
+    environment,
+    pdk,
+    start,
+    start_up,
+    start_worker,
+)
 
 
 class SmallDisk:
