@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import warnings
@@ -13,6 +14,7 @@ from celery.signals import after_setup_logger
 
 import beat_schedule
 from pdk_pipeline.config import settings
+from pdk_pipeline.errors import TaskFailed
 from workers import broker, connection
 from workers.queues import DEFAULT, PRIORITY_STEPS, QUEUES, ROUTINE, route
 
@@ -23,6 +25,9 @@ log = logging.getLogger(__name__)
 
 DAY_SECONDS = 86_400
 PROGRESS_EVERY_SECONDS = 0.25
+
+MOST_BEGINNINGS = 5
+"""A task that was begun so often and killed each time is not begun once more."""
 
 UNTOLD = {"delivery", "sha256", "messages", "format", "claims", "sender"}
 """Facts of an outcome that the log does without; the ledger has them."""
@@ -57,6 +62,21 @@ class Reporting(Task):  # type: ignore[misc]
         elif time.monotonic() - self._told_at >= PROGRESS_EVERY_SECONDS:
             self._told_at = time.monotonic()
             self.update_state(state="PROGRESS", meta={"done": done, "total": total})
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:  # noqa: ARG002
+        """Refuse what has ended the process that did it again and again: it would never be done. Raises TaskFailed."""
+        if not (self.request.delivery_info or {}).get("redelivered"):
+            return
+        from redis.exceptions import RedisError  # noqa: PLC0415  (commands that do without a broker do not load it)
+
+        key = f"begun-again:{task_id}"
+        with contextlib.suppress(RedisError), self.backend.client.pipeline() as redis:
+            begun, _ = redis.incr(key).expire(key, DAY_SECONDS).execute()
+            if begun >= MOST_BEGINNINGS:
+                raise TaskFailed(
+                    f"each of {begun} processes that did it was killed",
+                    advice="Is there enough memory? The log of the worker tells more.",
+                )
 
     def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:  # noqa: ARG002
         """One line in the log, with what happened to what."""
@@ -129,7 +149,8 @@ app.conf.update(
     task_track_started=True,
     worker_send_task_events=True,
     task_send_sent_event=True,
-    # Redis goes away and comes back: wait for it, and write every result in the end.
+    # Redis goes away and comes back: wait for it, send everything and write every result in the end.
+    task_publish_retry_policy={"max_retries": 60, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1.0},
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     worker_cancel_long_running_tasks_on_connection_loss=False,

@@ -11,7 +11,7 @@ from workers.app import app
 from workers.connection import client
 from workers.queues import PRIORITY_STEPS, QUEUES
 
-__all__ = ["Work", "client", "consumed_queues", "examine", "look", "waiting"]
+__all__ = ["Work", "client", "consumed_queues", "examine", "is_in_hand", "look", "waiting"]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,3 +126,9 @@ def consumed_queues(timeout_seconds: float = 1.0) -> dict[str, list[str]]:
         for queue in queues:
             consumed.setdefault(queue["name"], []).append(worker)
     return consumed
+
+
+def is_in_hand(task: str, timeout_seconds: float = 1.0) -> bool:
+    """Whether a worker has a task of that id in hand."""
+    answers = app.control.inspect(timeout=timeout_seconds).query_task(task) or {}
+    return any(found for found in answers.values())

@@ -117,6 +117,7 @@ class Waiting:
         self.moved_at = time.monotonic()
         self.answered_at = time.monotonic()
         self.noted: set[str] = set()
+        self.seems_lost = False
 
     def outcomes(self) -> Iterator[tuple[int, dict[str, Any] | PdkError]]:
         """What came of each, as they finish."""
@@ -173,24 +174,30 @@ class Waiting:
 
         # Not every user of the broker may ask who works.
         with contextlib.suppress(OperationalError, OSError, RedisError):
-            begun = [index for index in self.pending if index in self.last_seen]
-            if begun:
-                return
-            queue = self.calls[next(iter(self.pending))].queue
-            if queue not in health.consumed_queues():
-                self._note(f"no worker takes from the queue `{queue}` yet; Ctrl-C stops the waiting, not the work")
-            elif queue == WRITER and not _messages_there():
-                # Taking a message out and noting it as taken are two steps, and a writer was killed between them.
+            first = next(iter(self.pending))
+            call = self.calls[first]
+            if not _is_lost(call):
+                self.seems_lost = False
+                if first not in self.last_seen and call.queue not in health.consumed_queues():
+                    self._note(
+                        f"no worker takes from the queue `{call.queue}` yet; Ctrl-C stops the waiting, not the work"
+                    )
+            elif not self.seems_lost:  # or it has ended this very moment
+                self.seems_lost = True
+            else:
+                # Taking a message out and noting it as taken are two steps, and a worker was killed between them.
                 send(self.url, list(self.pending.values())[:LOOK_AT])
 
 
-def _messages_there() -> int:
-    """How many tasks wait in the writer's queue, or are in its hands."""
+def _is_lost(call: Call) -> bool:
+    """Whether a task that has not ended waits nowhere and is in nobody's hands."""
     with app.connection_for_read() as connection:
         channel = connection.default_channel
-        waiting = channel.queue_declare(WRITER).message_count
-        in_hand = channel.client.hlen(WRITER_UNACKED)
-    return int(waiting) + int(in_hand)
+        if channel.queue_declare(call.queue).message_count:
+            return False
+        if call.queue == WRITER:
+            return not channel.client.hlen(WRITER_UNACKED)
+    return not health.is_in_hand(call.id)
 
 
 def _outcome(call: Call, meta: dict[str, Any]) -> dict[str, Any] | PdkError:
