@@ -93,6 +93,11 @@ def test_each_test_of_a_disabled_python_file_is_disabled_in_its_context(tree: Tr
     assert tree.run("--context", "py313", "test_a.py").status == 1
 
 
+def test_what_lies_beside_the_tests_does_not_stand_in_for_what_pytest_imports(tree: Tree):
+    tree.grow({"pluggy.py": "raise RuntimeError", "test_a.py": "def test_1(): pass\n"})
+    assert tree.run().statuses == {"test_a/test_1": "P"}
+
+
 def test_no_tests_at_all_is_an_error_as_nothing_was_tested(tree: Tree):
     ran = tree.run("-r", ".")
     assert ran.status == 1

@@ -54,7 +54,7 @@ def test_a_time_limit_ends_all_that_a_file_has_started_and_keeps_what_was_printe
             "py/test_hang.py": (
                 "import time\ndef test_a(): pass\ndef test_b():\n    print('so far')\n    time.sleep(600)\n"
             ),
-            "sh/test_hang.sh": "echo so far; sleep 600 & echo $! > $HERE/child; sleep 600\n",
+            "sh/test_hang.sh": "echo so far; (trap '' TERM; exec sleep 600) & echo $! > $HERE/child; sleep 600\n",
             "sh/pdk_environment": "[default]\nPDK_TIMEOUT = 0.5\n",
             "pdk_environment": "[default]\nPDK_TIMEOUT = 4\n",
         }
