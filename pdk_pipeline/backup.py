@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
 from pdk_pipeline import database
+from pdk_pipeline.durable import sync
 from pdk_pipeline.errors import (
     BackupRefused,
     BadBackup,
@@ -107,7 +108,7 @@ def make(
             raise DatabaseUnusable(f"{settings.database}: {problem}", advice="An older backup may be whole.")
         size = part.stat().st_size
         part.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     removed = _thin_out(directory, keep or settings.keep_backups) if directory else []
     return Backup(str(path), size, round(time.perf_counter() - began, 3), removed)
 
@@ -242,14 +243,6 @@ def _thin_out(directory: Path, keep: int) -> list[str]:
     return [str(path) for path in old]
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 # The way back ------------------------------------------------------------------------------------------------
 
 
@@ -273,7 +266,7 @@ def restore(settings: Settings, backup: Path, *, now: float, progress: Progress 
             (newest,) = db.execute("SELECT max(imported_at) FROM import_file").fetchone()
         aside = _set_aside(settings, now)
         part.replace(settings.database)
-        _sync(settings.home)
+        sync(settings.home)
     return Restored(str(backup), str(aside) if aside else None, newest)
 
 

@@ -6,19 +6,18 @@ import difflib
 import functools
 import itertools
 import os
-import tomllib
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from pathlib import Path  # noqa: TC003  (pydantic needs it, and what follows it, when the class is made)
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-import platformdirs
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pdk_pipeline.config_sources import ENV_PREFIX, ConfigFile, Environment, default_home, is_secret
 from pdk_pipeline.errors import BadSetting
-from pdk_pipeline.keep import Keep  # noqa: TC001  (pydantic needs it when the class is made)
+from pdk_pipeline.keep import Keep  # noqa: TC001
 from pdk_pipeline.timetable import Timetable
-from pdk_pipeline.values import (
+from pdk_pipeline.values import (  # noqa: TC001
     Amount,
     BrokerAddress,
     Directory,
@@ -30,19 +29,7 @@ from pdk_pipeline.values import (
     TimeZone,
     UpperCase,
     UserAndPassword,
-    absolute,
 )
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-
-ENV_PREFIX = "PDK_"
-CONFIG_NAME = "pdk.toml"
-
-
-def default_home() -> Path:
-    """The home directory when PDK_HOME does not name one: the platform's place for a user's data."""
-    return Path(platformdirs.user_data_path("pdk"))
 
 
 class Settings(BaseSettings):
@@ -211,117 +198,18 @@ class Settings(BaseSettings):
         return init_settings, Environment(settings_cls), ConfigFile(settings_cls)
 
 
-class _Source(PydanticBaseSettingsSource):
-    """A source of settings that can say where each one was read."""
-
-    def __init__(self, settings_cls: type[BaseSettings]) -> None:
-        super().__init__(settings_cls)
-        self.found = self.read()
-
-    def read(self) -> dict[str, tuple[Any, str]]:
-        """Each setting that this source holds: its name, its value and where it was read."""
-        raise NotImplementedError
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        value, _ = self.found.get(field_name, (None, ""))
-        return value, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return {name: value for name, (value, _) in self.found.items()}
-
-
-class Environment(_Source):
-    """PDK_NAME, and for a secret PDK_NAME_FILE, the path of a file that holds it; an empty one is as good as none."""
-
-    def read(self) -> dict[str, tuple[Any, str]]:  # noqa: D102
-        found: dict[str, tuple[Any, str]] = {}
-        for name, field in Settings.model_fields.items():
-            variable = ENV_PREFIX + name.upper()
-            if value := os.environ.get(variable):
-                found[name] = value, f"the environment, {variable}"
-            elif _is_secret(field) and (path := os.environ.get(f"{variable}_FILE")):
-                found[name] = _secret_from(path, f"{variable}_FILE")
-        return found
-
-
-class ConfigFile(_Source):
-    """pdk.toml in the home directory; for a secret also name_file."""
-
-    def read(self) -> dict[str, tuple[Any, str]]:  # noqa: D102
-        path = config_path()
-        found: dict[str, tuple[Any, str]] = {}
-        for key, value in _read_toml(path).items():
-            name = key.removesuffix("_file")
-            if key == "home":
-                raise BadSetting(f"home in {path}", advice="Set it with the environment variable PDK_HOME.")
-            if key in Settings.model_fields:
-                found[key] = value, str(path)
-            elif name in Settings.model_fields and _is_secret(Settings.model_fields[name]):
-                found.setdefault(name, _secret_from(str(value), f"{key} in {path}"))
-            else:
-                raise BadSetting(f"{key} in {path}: there is no such setting", advice=_did_you_mean(key))
-        return found
-
-
-def config_path() -> Path:
-    """The settings file: pdk.toml in the home directory, or what PDK_CONFIG names."""
-    named = os.environ.get("PDK_CONFIG")
-    home = os.environ.get("PDK_HOME")
-    variable = "PDK_CONFIG" if named else "PDK_HOME"
-    try:
-        return absolute(Path(named)) if named else (absolute(Path(home)) if home else default_home()) / CONFIG_NAME
-    except ValueError as error:
-        raise BadSetting(f"{variable}: {error}") from None
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except FileNotFoundError:
-        if os.environ.get("PDK_CONFIG"):
-            raise BadSetting(f"PDK_CONFIG names {path}, which does not exist") from None
-        return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadSetting(f"{path} is not valid TOML: {error}") from None
-    except OSError as error:
-        raise BadSetting(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _secret_from(path: str, told_by: str) -> tuple[str, str]:
-    try:
-        secret = absolute(Path(path)).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        # Never what a UnicodeDecodeError quotes: it may be part of the secret.
-        problem = error.strerror if isinstance(error, OSError) else "it is not a file of text"
-        raise BadSetting(f"{told_by}: {path} cannot be read: {problem}") from None
-    if not secret:
-        # As no setting at all it would quietly mean something else.
-        raise BadSetting(f"{told_by}: {path} is empty")
-    return secret, f"the file {path}, named by {told_by}"
-
-
-def _is_secret(field: FieldInfo) -> bool:
-    return "SecretStr" in str(field.annotation)
-
-
 def misspelled() -> dict[str, str]:
     """Variables of the environment that look like a setting and are none, each with the one that may be meant.
 
     They cannot be refused: Pandokia's runners have PDK_ variables of their own.
     """
     known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | {"PDK_CONFIG"}
-    known |= {f"{ENV_PREFIX}{name.upper()}_FILE" for name, field in Settings.model_fields.items() if _is_secret(field)}
+    known |= {f"{ENV_PREFIX}{name.upper()}_FILE" for name, field in Settings.model_fields.items() if is_secret(field)}
     found = {}
     for variable in os.environ.keys() - known:
         if variable.startswith(ENV_PREFIX) and (near := difflib.get_close_matches(variable, known, n=1, cutoff=0.85)):
             found[variable] = near[0]
     return found
-
-
-def _did_you_mean(key: str) -> str:
-    near = difflib.get_close_matches(key, Settings.model_fields, n=1)
-    return f"Did you mean {near[0]}?" if near else "`pdk config` lists them."
 
 
 def load() -> Settings:
@@ -337,7 +225,7 @@ def load() -> Settings:
         problem = str(first["msg"]).removeprefix("Value error, ")
         if str(first["type"]) == "extra_forbidden":
             problem = "there is no such setting"
-        elif str(first["type"]) != "value_error" and not _is_secret(Settings.model_fields[name]):
+        elif str(first["type"]) != "value_error" and not is_secret(Settings.model_fields[name]):
             problem = f"{first['input']!r:.80}: {problem}"  # our own messages hold it already
         # In a table: nights.daily.at. What follows a number is the library's own.
         where = ".".join(itertools.takewhile(lambda part: isinstance(part, str), first["loc"]))  # type: ignore[arg-type]

@@ -15,12 +15,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pdk_pipeline.durable import sync
 from pdk_pipeline.errors import UnknownQuarantineItem
 from pdk_pipeline.formats.text import readable
 
@@ -200,17 +200,9 @@ def _install(staging: Path, target: Path, note: Note) -> None:
         return
     (staging / "note.json").write_text(json.dumps(asdict(note), indent=1), encoding="utf-8")
     for path in (*staging.iterdir(), staging):
-        _sync(path)
+        sync(path)
     staging.rename(target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(target.parent)
 
 
 def notes(settings: Settings) -> list[Note]:

@@ -22,6 +22,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pdk_pipeline.durable import sync
 from pdk_pipeline.errors import SpoolUnusable
 from pdk_pipeline.formats.text import readable
 
@@ -252,7 +253,7 @@ def receive(settings: Settings, name: str, content: bytes | memoryview) -> Path:
         hidden.rename(incoming / name)
     finally:
         hidden.unlink(missing_ok=True)
-    _sync(incoming)
+    sync(incoming)
     return incoming / name
 
 
@@ -284,13 +285,13 @@ def _put(settings: Settings, claim: str, name: str, chunks: Iterable[bytes]) -> 
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        _sync(hidden)
+        sync(hidden)
         hidden.rename(processing / claim)
     except BaseException as error:
         shutil.rmtree(hidden, ignore_errors=True)
         if not isinstance(error, OSError) or not (processing / claim).exists():  # another sweep was quicker
             raise
-    _sync(processing)
+    sync(processing)
 
 
 def _file_name(name: str) -> str:
@@ -356,7 +357,7 @@ def _move(path: Path, directory: Path, name: str) -> Path:
         # Whole beside its place first, so that a kill leaves the original or both, never less.
         source = directory / f".{secrets.token_hex(6)}"
         shutil.copy2(path, source)
-        _sync(source)
+        sync(source)
     for target in _free_names(directory, name):
         try:
             _link(source, target)
@@ -389,11 +390,3 @@ def _free_names(directory: Path, name: str) -> Iterator[Path]:
     while True:
         yield directory / f"{stem}.{number}"
         number += 1
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

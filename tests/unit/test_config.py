@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pdk_pipeline import config
+from pdk_pipeline import config, config_sources
 from pdk_pipeline.errors import BadSetting
 from tests.machine import needs_permissions
 
@@ -45,7 +45,7 @@ def shown(name: str) -> tuple[object, str]:
 def test_without_anything_the_defaults_hold(monkeypatch):
     monkeypatch.delenv("PDK_HOME")
     settings = config.load()
-    assert settings.home == config.default_home()
+    assert settings.home == config_sources.default_home()
     assert settings.settle_seconds == 30
     assert settings.recurring == ["daily"]
     assert settings.broker_url is None
@@ -77,7 +77,7 @@ def test_an_empty_variable_is_as_good_as_none(toml, monkeypatch):
     assert settings.settle_seconds == 5
     assert settings.broker_url
     monkeypatch.setenv("PDK_HOME", "")
-    assert config.load().home == config.default_home()
+    assert config.load().home == config_sources.default_home()
 
 
 def test_every_setting_can_come_from_the_environment_and_says_what_it_means(monkeypatch):
@@ -108,7 +108,7 @@ def test_directories_are_absolute_and_the_home_directory_of_a_user_is_known(monk
     assert settings.database == tmp_path / "here" / "pdk.db"
     monkeypatch.setenv("PDK_HOME", "~/pdk")
     assert config.load().home == Path.home() / "pdk"
-    assert config.config_path() == Path.home() / "pdk" / "pdk.toml"
+    assert config_sources.config_path() == Path.home() / "pdk" / "pdk.toml"
 
 
 def test_a_log_level_may_be_written_small(monkeypatch):

@@ -372,7 +372,7 @@ def rejected(home, log: bytes) -> tuple[list, bytes]:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_unmended_item_read_again_is_the_same_item(home, log):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quarantine, "_sync", lambda _: None)
+        patch.setattr(quarantine, "sync", lambda _: None)
         first, kept = rejected(home, log)
         again, kept_again = rejected(home, kept)
     assert again == rejections(again)
