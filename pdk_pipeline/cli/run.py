@@ -109,9 +109,8 @@ def run(
     if submit:
         from pdk_pipeline.cli.submit import submit as submit_command
 
-        sent = click.get_current_context().invoke(
-            submit_command, files=(str(log),), again=False, wait_seconds=120.0, quiet=quiet or as_json, as_json=False
-        )
+        words = [str(log), *(["--quiet"] if quiet or as_json else [])]
+        sent = submit_command.main(words, prog_name="pdk submit", standalone_mode=False)
         status = status or int(sent)
     return 128 + signal_number if signal_number else status
 

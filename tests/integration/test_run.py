@@ -125,6 +125,18 @@ def test_submitting_without_a_server_is_told_of_before_any_test_runs(tree: Tree)
     assert not (tree.path / "ran").exists()
 
 
+def test_the_log_is_sent_to_the_server_when_all_is_done(tree: Tree, start_worker, broker_url: str):
+    tree.grow({"test_a.sh": "exit 0\n", "test_b.sh": "exit 1\n"})
+    start_worker("intake")
+    ran = tree.run("--submit", ".", PDK_BROKER_URL=broker_url)
+    assert "received, 2 results" in ran.out
+    assert ran.status == 1
+    # When nobody answers, the log stays where it is, and it is said
+    tree.log.unlink()
+    ran = tree.run("--submit", "test_a.sh", PDK_BROKER_URL="redis://127.0.0.1:1/0")
+    assert (ran.status, "127.0.0.1:1" in ran.err, ran.statuses) == (1, True, {"test_a": "P"})
+
+
 # Side by side ------------------------------------------------------------------------------------------------
 
 
