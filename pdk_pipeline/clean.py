@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 DAY_SECONDS = 86_400.0
 
-RESULTS_AT_ONCE = 2_000
 BLOCKS_AT_ONCE = 50
 TESTS_AT_ONCE = 2_000
 ENVIRONMENTS_AT_ONCE = 100
@@ -110,58 +109,12 @@ def _deleted_runs(work: Work, _where: Where) -> Where:
         run, begun_at = row
         if begun_at is None:
             db.execute("UPDATE run SET clean_begun_at = ? WHERE id = ?", (work.now, run))
-        if _results_removed(work, run) and not _remove_blocks(db, run):
+        is_rest = deletion.sweep(db, deletion.whole(run), 0, work.time, work.step) is not None
+        if not is_rest and not _remove_blocks(db, run):
             db.execute("DELETE FROM run WHERE id = ?", (run,))
             work.step.removed["runs"] += 1
         if not work.time.is_left:
             return True
-
-
-def _results_removed(work: Work, run: int) -> bool:
-    """Remove results of a run while there is time. Returns whether none are left.
-
-    A few tests in all environments at a time: the index for the history of a test is by far the largest, and so its
-    pages are each written once, which halves what is written in all.
-    """
-    environments = work.db.execute(_ENVIRONMENTS, {"run": run}).fetchall()
-    if not environments:
-        return True
-    after = min(first for _, first, _ in environments) - 1
-    last = max(last for _, _, last in environments)
-    width = max(1, RESULTS_AT_ONCE // len(environments))
-    ids = json.dumps([id_ for id_, _, _ in environments])
-    while after < last:
-        removed = deletion.remove_results(work.db, _SOME_RESULTS, (run, ids, after, after + width, RESULTS_AT_ONCE))
-        work.step.removed["results"] += removed
-        if removed < RESULTS_AT_ONCE:
-            after += width
-        if removed < RESULTS_AT_ONCE // 4:
-            width *= 2
-        if not work.time.is_left:
-            return False
-    return True
-
-
-_ENVIRONMENTS = """
-    WITH RECURSIVE environment (id) AS (
-        SELECT min(environment_id) FROM result WHERE run_id = :run
-        UNION ALL
-        SELECT (SELECT min(environment_id) FROM result WHERE run_id = :run AND environment_id > environment.id)
-        FROM environment WHERE environment.id IS NOT NULL
-    )
-    SELECT
-        id,
-        (SELECT min(test_id) FROM result WHERE run_id = :run AND environment_id = environment.id),
-        (SELECT max(test_id) FROM result WHERE run_id = :run AND environment_id = environment.id)
-    FROM environment WHERE id IS NOT NULL
-"""
-"""The environments that a run has results of, and the first and the last test in each: a few looks an environment."""
-
-_SOME_RESULTS = """
-    SELECT id FROM result
-    WHERE run_id = ? AND environment_id IN (SELECT value FROM json_each(?)) AND test_id > ? AND test_id <= ?
-    LIMIT ?
-"""
 
 
 def _remove_blocks(db: Connection, run: int) -> int:

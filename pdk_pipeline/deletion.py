@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pdk_pipeline.database import Connection
     from pdk_pipeline.runs import Run
 
-WINDOW = 4_000
-"""So many results are looked at by one statement."""
+AT_ONCE = 2_000
+"""So many results, about, are looked at and removed by one statement: some 15 ms."""
 
 
 _END = 1 << 62
@@ -155,24 +155,19 @@ def delete_part(db: Connection, part: Part, place: Place, time: Time, *, now: fl
 
     `now`: seconds since 1970. Raises ValuableRun.
     """
-    step = Step(next=None)
+    step = Step()
     run = db.execute("SELECT name, valuable FROM run WHERE id = ? AND deleted_at IS NULL", (part.run_id,)).fetchone()
     if run is None:
         return step
     name, is_valuable = run
     if is_valuable:
         raise ValuableRun(name, advice=f"`pdk valuable {name} --off` lets it be deleted.")
-    at = place or {"environment": 0, "test": 0, "removed": 0}
-    for environment in _environments(db, part.selection, at["environment"]):
-        test: int | None = at["test"] if environment == at["environment"] else 0
-        while test is not None:
-            test = _delete_window(db, part, environment, test, step)
-            if not time.is_left:
-                here = (environment + 1, 0) if test is None else (environment, test)
-                removed = at["removed"] + step.removed["results"]
-                step.next = dict(zip(("environment", "test", "removed"), (*here, removed), strict=True))
-                return step
-    if at["removed"] + step.removed["results"] and not _holds_results(db, part.run_id):
+    at = place or {"test": 0, "removed": 0}
+    test = sweep(db, part, at["test"], time, step)
+    removed = at["removed"] + step.removed["results"]
+    if test is not None:
+        step.next = {"test": test, "removed": removed}
+    elif removed and not _holds_results(db, part.run_id):
         step.removed["runs"] += delete(db, part.run_id, now=now)
     return step
 
@@ -181,42 +176,92 @@ def _holds_results(db: Connection, run_id: int) -> bool:
     return db.execute("SELECT 1 FROM result WHERE run_id = ? LIMIT 1", (run_id,)).fetchone() is not None
 
 
-def _environments(db: Connection, where: Selection, first: int) -> list[int]:
-    condition, values = replace(where, projects=(), tests=(), statuses=()).condition()
-    rows = db.execute(
-        f"SELECT id FROM environment WHERE id >= ? AND {condition} ORDER BY id",  # noqa: S608  (as above)
-        (first, *values),
-    )
-    return [id_ for (id_,) in rows]
+def whole(run_id: int) -> Part:
+    """All the results of a run."""
+    return Part(run_id, {}, _END, _END)
 
 
-def _delete_window(db: Connection, part: Part, environment: int, test: int, step: Step) -> int | None:
-    """Remove what is selected among the next results of an environment. Returns the last test; None: it was the end."""
-    row = db.execute(
-        """
-        SELECT test_id FROM result WHERE run_id = ? AND environment_id = ? AND test_id > ?
-        ORDER BY test_id LIMIT 1 OFFSET ?
-        """,
-        (part.run_id, environment, test, WINDOW - 1),
-    ).fetchone()
-    condition, values = replace(part.selection, hosts=(), contexts=(), customs=()).condition()
-    step.removed["results"] += remove_results(
-        db,
+def sweep(db: Connection, part: Part, after: int, time: Time, step: Step) -> int | None:
+    """Remove results of a part, from the tests behind `after` on, while there is time.
+
+    A few tests in all environments at a time: the index for the history of a test is by far the largest, and so its
+    pages are each written once, which halves what is written in all.
+    Returns the test to go on behind; None: there are no more.
+    """
+    environments = _environments(db, part)
+    if not environments:
+        return None
+    last = max(last for _, _, last in environments)
+    after = max(after, min(first for _, first, _ in environments) - 1)
+    tests = max(1, AT_ONCE // len(environments))
+    ids = json.dumps([id_ for id_, _, _ in environments])
+    while after < last:
+        results = _count(db, part, ids, after, after + tests)
+        if results > 2 * AT_ONCE and tests > 1:
+            tests //= 2
+            continue
+        if results:
+            step.removed["results"] += _remove(db, part, ids, after, after + tests)
+        after += tests
+        if results < AT_ONCE // 4:
+            tests *= 2
+        if not time.is_left:
+            break
+    return after if after < last else None
+
+
+def _environments(db: Connection, part: Part) -> list[tuple[int, int, int]]:
+    """The selected environments that a run has results in, and the first and the last test in each.
+
+    A few looks an environment, whatever the number of results.
+    """
+    condition, values = replace(part.selection, projects=(), tests=(), statuses=()).condition()
+    return db.execute(
         f"""
-        SELECT result.id FROM result JOIN test ON test.id = result.test_id
-        WHERE result.run_id = ? AND result.environment_id = ? AND result.test_id > ? AND result.test_id <= ?
-        AND result.id <= ? AND coalesce(result.import_id, 0) <= ? AND {condition}
-        """,  # noqa: S608  (as above)
-        (part.run_id, environment, test, row[0] if row else _END, part.newest_result, part.newest_import, *values),
-    )
-    return int(row[0]) if row else None
+        WITH RECURSIVE place (id) AS (
+            SELECT min(environment_id) FROM result WHERE run_id = ?1
+            UNION ALL
+            SELECT (SELECT min(environment_id) FROM result WHERE run_id = ?1 AND environment_id > place.id)
+            FROM place WHERE place.id IS NOT NULL
+        )
+        SELECT
+            environment.id,
+            (SELECT min(test_id) FROM result WHERE run_id = ?1 AND environment_id = environment.id),
+            (SELECT max(test_id) FROM result WHERE run_id = ?1 AND environment_id = environment.id)
+        FROM place CROSS JOIN environment ON environment.id = place.id
+        WHERE {condition}
+        """,  # noqa: S608  (the condition holds column names and question marks)
+        (part.run_id, *values),
+    ).fetchall()
 
 
-def remove_results(db: Connection, ids: str, values: tuple[Any, ...]) -> int:
-    """Remove the results whose ids a query gives, and the log blocks that held only their logs. Returns how many."""
+_WINDOW = """
+    result.run_id = ? AND result.environment_id IN (SELECT value FROM json_each(?))
+    AND result.test_id > ? AND result.test_id <= ?
+"""
+"""SQL: the results of some tests in some environments of a run, selected or not."""
+
+
+def _count(db: Connection, part: Part, environments: str, after: int, last: int) -> int:
+    values = (part.run_id, environments, after, last)
+    return int(db.execute(f"SELECT count(*) FROM result WHERE {_WINDOW}", values).fetchone()[0])  # noqa: S608
+
+
+def _remove(db: Connection, part: Part, environments: str, after: int, last: int) -> int:
+    """Remove what is selected in a window, and the log blocks that held only its logs. Returns how many results."""
+    where = replace(part.selection, hosts=(), contexts=(), customs=())
+    values: list[Any]
+    condition, values = where.condition()
+    names = "JOIN test ON test.id = result.test_id" if where.projects or where.tests else ""
+    if part.newest_result < _END:
+        condition += " AND result.id <= ? AND coalesce(result.import_id, 0) <= ?"
+        values = [*values, part.newest_result, part.newest_import]
     removed = db.execute(
-        f"DELETE FROM result WHERE id IN ({ids}) RETURNING log_block_id",  # noqa: S608  (the caller's own SQL)
-        values,
+        f"""
+        DELETE FROM result WHERE id IN (SELECT result.id FROM result {names} WHERE {_WINDOW} AND {condition})
+        RETURNING log_block_id
+        """,  # noqa: S608  (the condition holds column names and question marks)
+        (part.run_id, environments, after, last, *values),
     ).fetchall()
     blocks = {block for (block,) in removed if block is not None}
     if blocks:

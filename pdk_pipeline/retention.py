@@ -113,7 +113,7 @@ def plan(settings: Settings, db: Connection, *, now: float) -> list[Going]:
     there = _runs(settings, db)
     sizes: dict[int, int] = {}
     going = {run.id: run.goes(today) for run in there if run.goes(today)}
-    for run in _beyond_limit(settings, db, there, going.keys(), sizes):
+    for run in filter(None, _beyond_limit(settings, db, there, list(going), sizes)):
         going[run.id] = f"size_limit_gb = {settings.size_limit_gb:g}"
     found = [
         Going("run", run.name, deletion.results_of(db, run.id), _size(db, run.id, sizes), going[run.id])
@@ -165,36 +165,29 @@ def _size(db: Connection, run_id: int, known: dict[int, int]) -> int:
 
 
 def _beyond_limit(
-    settings: Settings,
-    db: Connection,
-    there: list[_Run],
-    going: Collection[int],
-    sizes: dict[int, int],
-    may_go_on: Callable[[], bool] = lambda: True,
-) -> Iterator[_Run]:
+    settings: Settings, db: Connection, there: list[_Run], going: Collection[int], sizes: dict[int, int]
+) -> Iterator[_Run | None]:
     """The runs, the oldest first, that must go for the database to stay within its limit.
 
     `going`: ids of those that go anyway; deleted ones are as good as gone too. The newest of all always stays.
-    `sizes` is filled with what is found; when `may_go_on` says no, that is all for now.
+    `sizes`: those that are known; what is found is added. Yields None after each look at a run's size, which takes
+    some time: whoever goes on later need not do it again.
     """
     excess = _excess(settings, db)
     if excess <= 0:
         return
     for run_id in [*going, *(run.id for run in deletion.deleted(db))]:
-        is_new = run_id not in sizes
-        excess -= _size(db, run_id, sizes)
-        if is_new and not may_go_on():
-            return
+        if run_id not in sizes:
+            _size(db, run_id, sizes)
+            yield None
+        excess -= sizes[run_id]
     for run in there[:-1]:
         if excess <= 0:
             return
-        if run.id in going or run.is_valuable:
-            continue
-        is_new = run.id not in sizes
-        excess -= _size(db, run.id, sizes)
-        yield run
-        if is_new and not may_go_on():
-            return
+        if run.id not in going and not run.is_valuable:
+            excess -= _size(db, run.id, sizes)
+            yield run
+            yield None
 
 
 def _excess(settings: Settings, db: Connection) -> float:
@@ -264,10 +257,11 @@ def _runs_beyond_limit(work: Work, where: Any) -> Any:
     sizes = {int(run_id): size for run_id, size in (where or {}).items()}
     with database.transaction(work.db):
         there = _runs(work.settings, work.db)
-        for run in _beyond_limit(work.settings, work.db, there, (), sizes, lambda: work.time.is_left):
-            work.delete(run)
-        if not work.time.is_left:
-            return {str(run_id): size for run_id, size in sizes.items()}
+        for run in _beyond_limit(work.settings, work.db, there, (), sizes):
+            if run:
+                work.delete(run)
+            elif not work.time.is_left:
+                return {str(run_id): size for run_id, size in sizes.items()}
         excess = _excess(work.settings, work.db)
         left = excess - sum(_size(work.db, run.id, sizes) for run in deletion.deleted(work.db)) if excess > 0 else 0
     if left > 0:

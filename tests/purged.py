@@ -12,6 +12,9 @@ from pdk_pipeline.config import Settings
 from pdk_pipeline.steps import Step
 from tests.stored import is_sound
 
+NOW = 1_795_500_000.0
+"""2026-11-24 06:00:00 UTC."""
+
 REFERRING_TO_NOTHING = {
     "log blocks without results": """
         SELECT count(*) FROM log_block WHERE id NOT IN (SELECT log_block_id FROM result WHERE log_block_id IS NOT NULL)

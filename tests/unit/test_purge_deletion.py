@@ -207,7 +207,7 @@ def test_a_run_does_not_come_back_once_clean_has_begun_with_it(pdk, report, home
     report(MONDAY, a="P", b="P", c="P")
     run = delete(home, MONDAY)
     with monkeypatch.context() as hurried:
-        hurried.setattr(clean, "RESULTS_AT_ONCE", 1)
+        hurried.setattr(deletion, "AT_ONCE", 1)
         hurried.setattr(clean, "Time", _Once)
         clean.step(home, now=2.0)
     assert 0 < rows(home, "SELECT count(*) FROM result")[0][0] < 3
@@ -306,7 +306,7 @@ def test_a_part_is_removed_in_steps_that_each_go_on_where_the_last_one_ended(rep
     tests = {f"test_{number:02}": "PF"[number % 2] for number in range(30)}
     for host in ("apple", "banana", "cherry"):
         report(MONDAY, host=host, **tests)
-    monkeypatch.setattr(deletion, "WINDOW", 7)
+    monkeypatch.setattr(deletion, "AT_ONCE", 12)
     with database.reading(home) as db:
         part = deletion.part(db, runs.find(home, db, MONDAY), Selection(hosts=("[!a]*", "b*", "c*"), statuses=("F",)))
     place, steps, removed = None, 0, 0
@@ -319,7 +319,7 @@ def test_a_part_is_removed_in_steps_that_each_go_on_where_the_last_one_ended(rep
         place = step.next
         if place is None:
             break
-    assert (removed, steps) == (30, 11)
+    assert (removed, steps) == (30, 5)
     assert [row[6] for row in results(home) if row[2] != "apple"] == ["P"] * 30
     assert len(results(home)) == 60
 

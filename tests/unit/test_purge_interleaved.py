@@ -28,7 +28,7 @@ RUNS = ("daily_2026-11-23", "daily_2026-11-24")
 HOSTS = ("apple", "banana")
 TESTS = ("a", "b", "c", "d")
 SMALL = {
-    (clean, "RESULTS_AT_ONCE"): 2,
+    (deletion, "AT_ONCE"): 2,
     (clean, "BLOCKS_AT_ONCE"): 1,
     (clean, "TESTS_AT_ONCE"): 2,
     (clean, "ENVIRONMENTS_AT_ONCE"): 1,
