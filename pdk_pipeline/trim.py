@@ -29,6 +29,11 @@ def is_needed(db: Connection, run_id: int) -> bool:
     return row is not None
 
 
+def has_begun(db: Connection, run_id: int) -> bool:
+    """Whether logs of a run's passing results have been taken out."""
+    return bool(db.execute("SELECT trimmed_to > 0 FROM run WHERE id = ?", (run_id,)).fetchone()[0])
+
+
 def trim(db: Connection, run_id: int, step: Step, time: Time) -> bool:
     """Take the logs of passing results out of more blocks, while there is time. Returns whether all are done."""
     while True:

@@ -33,7 +33,7 @@ def show(run: str, tests: tuple[str, ...], most: int, as_json: bool, **where: tu
 
     In TEST, * and ? are wildcards.
     """
-    from pdk_pipeline import lookup, runs
+    from pdk_pipeline import lookup, runs, trim
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
     from pdk_pipeline.errors import UnknownTest
@@ -50,6 +50,8 @@ def show(run: str, tests: tuple[str, ...], most: int, as_json: bool, **where: tu
         else:
             for result in some:
                 _print_result(result, settings().zone)
+            if any(result.status == "P" and not result.log for result in some) and trim.has_begun(db, found.id):
+                say("logs of passing results of this run are gone, by the rule passing_logs_days (`pdk config`)")
         more = sum(1 for _ in results)
         if more:
             say(f"… and {more:,} more; -host=, -context=, -project= and -status= narrow it, --most=N shows more")

@@ -214,6 +214,18 @@ def test_the_logs_of_passing_results_go_and_all_else_stays_as_it_was(report, kep
     assert not retain(settings).removed
 
 
+def test_whoever_looks_for_a_log_that_went_is_told_so(report, kept, pdk):
+    settings = kept("[keep.daily]\npassing_logs_days = 14\n")
+    run = f"daily_{day(20)}"
+    report(run)
+    assert pdk("show", run, "test_0").err == ""
+    retain(settings)
+    assert "logs of passing results of this run are gone" in pdk("show", run, "test_0").err
+    failed = pdk("show", run, "test_1")
+    assert failed.err == ""
+    assert "words" in failed.out
+
+
 def test_a_block_of_passing_logs_alone_goes_with_them(home, make_log, kept):
     settings = kept("[keep.daily]\npassing_logs_days = 14\n")
     run = f"daily_{day(20)}"
