@@ -41,7 +41,9 @@ class Work(NamedTuple):
     timetable: Timetable
     step: Step
     now: float
-    patience: float = PATIENCE_SECONDS
+    patience: float
+    began: float
+    """When it was begun, by the clock that never jumps (time.monotonic)."""
 
     @property
     def so_far(self) -> dict[str, Any]:

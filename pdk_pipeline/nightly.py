@@ -156,7 +156,7 @@ def _work(
     step = nights.step(db, step_id)
     # A class that has no timetable is started by hand alone.
     timetable = settings.nights.get(night.class_name) or Timetable()
-    return Work(settings, db, night, timetable, step, now, patience), STEPS[step.name]
+    return Work(settings, db, night, timetable, step, now, patience, time.monotonic()), STEPS[step.name]
 
 
 def _tried(kind: Kind, work: Work) -> StepResult | Failed:
@@ -172,7 +172,7 @@ def _failure(error: Exception) -> Failed:
 
 
 def _record(work: Work, result: StepResult | Failed) -> Again | None:
-    db, step, now = work.db, work.step, work.now
+    db, step, now = work.db, work.step, work.now + time.monotonic() - work.began
     if isinstance(result, Again):
         nights.note(db, step, result.note)
         return result

@@ -69,9 +69,10 @@ def prepare(settings: Settings) -> None:
         raise SpoolUnusable(f"{error.filename}: {error.strerror}", advice="PDK_HOME names another place.") from None
 
 
-def collect(settings: Settings) -> Collected:
+def collect(settings: Settings, *, is_busy: bool = False) -> Collected:
     """Claim every log in incoming/ that has settled; name again those that were claimed long ago and are still there.
 
+    `is_busy`: many imports wait for their turn, so one that has not come yet need not be lost.
     Two sweeps at once are harmless: a rename succeeds once. Raises SpoolUnusable.
     """
     prepare(settings)
@@ -93,7 +94,7 @@ def collect(settings: Settings) -> Collected:
                 continue  # another sweep has it
             except OSError as error:
                 collected.left.append(f"{_shown(path)}: {error.strerror}")
-    collected.claims.extend(_left_behind(settings))
+    collected.claims.extend(_left_behind(settings, is_busy=is_busy))
     _tidy(settings)
     return collected
 
@@ -178,8 +179,9 @@ def _claim_from_elsewhere(settings: Settings, path: Path) -> str:
     return claim
 
 
-def _left_behind(settings: Settings) -> Iterator[tuple[str, str]]:
+def _left_behind(settings: Settings, *, is_busy: bool) -> Iterator[tuple[str, str]]:
     """Claims that nobody has finished for so long that their task must be lost, or their import killed."""
+    shortest = LONGEST_RESEND_SECONDS if is_busy else settings.resend_seconds
     for place in sorted((settings.spool / "processing").iterdir()):
         if place.name.startswith("."):
             continue
@@ -187,7 +189,7 @@ def _left_behind(settings: Settings) -> Iterator[tuple[str, str]]:
             handed_over = place.stat().st_mtime
             # Each wait is as long as all before it, or a writer that is down overnight would wake to a flood.
             so_far = handed_over - _claimed_at(place.name, handed_over)
-            wait = min(max(settings.resend_seconds, so_far), LONGEST_RESEND_SECONDS)
+            wait = min(max(shortest, so_far), LONGEST_RESEND_SECONDS)
             # A time further ahead than any clock is: it was wrong, and nobody can say how long ago that was.
             if -LONGEST_RESEND_SECONDS < time.time() - handed_over < wait:
                 continue

@@ -17,7 +17,7 @@ from pdk_pipeline.errors import LogTooLarge, NoDatabase, NotALog, NotReceived
 from workers import broker, connection, health
 from workers.app import app
 from workers.message import KEY, TASK
-from workers.queues import INTAKE
+from workers.queues import INTAKE, WRITER
 from workers.submission import KEPT_SECONDS, Label, file_names
 from workers.tasks import AGAIN_LATER, import_claimed
 
@@ -30,6 +30,12 @@ log = logging.getLogger(__name__)
 
 FORGOTTEN_SECONDS = 60
 """A log that has lain in the broker for so long has lost its task."""
+
+FEW_TASKS = 10
+"""So many wait now and then; when there are more, the writer has not come yet to what it was given."""
+
+MOST_SHOWN = 20
+"""So many things that were left in incoming/ are named; whoever looks there finds the others too."""
 
 LABEL_BYTES = 2048
 
@@ -99,13 +105,15 @@ def _imported_at(key: str) -> float | None:
 @app.task(name="sweep")
 def sweep() -> dict[str, Any]:
     """Have the settled logs in incoming/ imported, and take what lies in the broker forgotten by its task."""
-    collected = spool.collect(settings())
+    with _broker() as redis:
+        is_busy = health.waiting(redis, WRITER) > FEW_TASKS
+    collected = spool.collect(settings(), is_busy=is_busy)
     for claim, name in collected.claims:
         import_claimed.apply_async((claim,), argsrepr=f"({name!r})")
     return {
         "logs": len(collected.claims),
         "growing": collected.growing,
-        "left": collected.left,
+        "left": collected.left[:MOST_SHOWN],
         "forgotten": _send_forgotten(),
     }
 

@@ -50,13 +50,24 @@ class Faults:
 
     # Processes ------------------------------------------------------------------------------------------------
 
+    def _wait_until_busy(self, unacked: str) -> None:
+        """Most of what can go wrong does so in the middle of something."""
+        deadline = time.monotonic() + self.chance.choice([0, 1, 3])
+        with self.site.redis() as redis:
+            while time.monotonic() < deadline and not redis.hlen(unacked):
+                pass
+        time.sleep(self.chance.random() ** 3 * 0.1)
+
     def kill_writer(self) -> str | None:
+        self._wait_until_busy("unacked:writer")
         return self._kill_part("writer", child=False)
 
     def kill_writers_child(self) -> str | None:
+        self._wait_until_busy("unacked:writer")
         return self._kill_part("writer", child=True)
 
     def kill_general(self) -> str | None:
+        self._wait_until_busy("unacked")
         return self._kill_part("general")
 
     def kill_intake(self) -> str | None:
