@@ -6,7 +6,10 @@ hears of all results writes them: with pytest-xdist that is the controller alone
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -23,7 +26,8 @@ from pdk_pipeline.runner.outcome import Outcome, skip_reason
 from pdk_pipeline.runner.plugin import DEFINITION, INSIDE, MEASURED
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
+    from types import FrameType
 
 RUNNER = "pytest"
 PHASES = ("setup", "call", "teardown")
@@ -147,16 +151,26 @@ class Recorder:
 
     # Tests ---------------------------------------------------------------------------------------------------
 
+    @pytest.hookimpl(tryfirst=True)  # what is shown on the terminal is in the log
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """A test begins, or, after a crash or a failure, begins again."""
-        if nodeid in self._begun or any(nodeid == open_ for _, open_ in self._open):
-            return
-        outcome = self._begun[nodeid] = Outcome(self._names.of(nodeid), str(self._names.path(nodeid)))
-        if self._journal:
-            journal.begun(self._journal, nodeid, outcome.name, outcome.start)
+        with _undisturbed():
+            self._begin(nodeid)
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A phase of a test has ended."""
+        with _undisturbed():
+            self._take(report)
+
+    def _begin(self, node: str) -> None:
+        if node in self._begun or any(node == open_ for _, open_ in self._open):
+            return
+        outcome = self._begun[node] = Outcome(self._names.of(node), str(self._names.path(node)))
+        if self._journal:
+            journal.begun(self._journal, node, outcome.name, outcome.start)
+
+    def _take(self, report: pytest.TestReport) -> None:
         node = report.nodeid
         key = getattr(report, "worker_id", ""), node
         if report.when not in PHASES:  # a crash, told by the controller itself
@@ -212,8 +226,10 @@ class Recorder:
     # The end -------------------------------------------------------------------------------------------------
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Ctrl-C, or pytest.exit()."""
-        self._interruption = excinfo
+        """Ctrl-C, or pytest.exit(); but not the end that --exitfirst and its like make."""
+        is_wanted = isinstance(excinfo.value, pytest.Session.Interrupted)
+        if not is_wanted or "keyboard-interrupt" in str(excinfo.value):  # told so by a worker of xdist
+            self._interruption = excinfo
 
     def pytest_internalerror(self, excrepr: object) -> None:
         """Something in pytest or in a plugin is broken."""
@@ -265,6 +281,23 @@ class Recorder:
         """Leave the environment as it was."""
         if self._was_inside is None:
             os.environ.pop(INSIDE, None)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C waits until we are done: a result is neither forgotten nor written twice."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            handler(*came[0])
 
 
 def _where(interruption: pytest.ExceptionInfo[BaseException], path: Path) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
+from pdk_pipeline.runner import log_writer
 from tests.unit.reading import log_text
 from tests.unit.sessions import Sessions, logged, statuses
 
@@ -170,6 +173,20 @@ class Old(unittest.TestCase):
 def test_after_the_first_failure_exitfirst_leaves_what_ran(run):
     found = run("def test_a(): pass\ndef test_b(): assert 0\ndef test_c(): pass", "-x")
     assert statuses(found) == {"test_it/test_a": "P", "test_it/test_b": "F"}
+
+
+def test_ctrl_c_while_a_result_is_written_neither_loses_nor_doubles_it(run, pytester, monkeypatch):
+    append = log_writer.append
+
+    def interrupted(*arguments: Any, **named: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        append(*arguments, **named)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(log_writer, "append", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run("def test_a(): pass\ndef test_b(): pass")
+    assert statuses(logged(pytester.path / "it.pdklog")) == {"test_it/test_a": "P"}
 
 
 def test_tests_that_are_only_listed_or_set_up_leave_no_results(run, pytester):
