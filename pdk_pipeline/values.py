@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -26,10 +28,27 @@ def _known_time_zone(name: str) -> str:
 
 
 def _broker_address(url: SecretStr | None) -> SecretStr | None:
-    # The value may hold a password, so the message does not repeat it.
-    if url is not None and url.get_secret_value() and not url.get_secret_value().startswith(BROKER_SCHEMES):
+    text = url.get_secret_value() if url else ""
+    if not text:
+        return None
+    # The value may hold a password, so the messages do not repeat it.
+    if not text.startswith(BROKER_SCHEMES):
         raise ValueError(f"a broker's address begins with one of {', '.join(BROKER_SCHEMES)}")
-    return url if url is not None and url.get_secret_value() else None
+    if not text.startswith("redis+socket://") and not _is_network_address(text):
+        raise ValueError(
+            "a broker's address is written redis://user:password@host:6379/0; "
+            "in the password / is written %2F, ? %3F, # %23, @ %40 and : %3A"
+        )
+    return url
+
+
+def _is_network_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        is_whole = parts.netloc.count("@") <= 1 and "@" not in parts.query + parts.fragment
+        return is_whole and parts.port != 0 and re.fullmatch(r"/?\d*", parts.path) is not None
+    except ValueError:
+        return False
 
 
 def _user_and_password(secret: SecretStr | None) -> SecretStr | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline.doctor import Finding, State
+from pdk_pipeline.errors import BrokerUnavailable
 from pdk_pipeline.status import Need
-from workers import broker, redis_server
+from workers import broker, connection, redis_server
 from workers.app import app
 from workers.connection import client
 from workers.queues import PRIORITY_STEPS, QUEUES
@@ -34,8 +35,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         with client(url) as redis:
             yield from _server(url, redis)
     except (RedisError, OSError, ValueError) as error:
-        advice = "Start it, or set PDK_BROKER_URL right; --local works without it."
-        yield Finding("broker", State.BAD, f"{broker.shown(url)} does not answer: {error}", advice)
+        yield Finding("broker", State.BAD, *_in_words(url, error))
         return
     yield _workers()
 
@@ -64,14 +64,20 @@ def look(settings: Settings) -> Work:
             queues = {queue.name: waiting(redis, queue.name) for queue in QUEUES}
             workers = consumed_queues()
     except (RedisError, OSError, ValueError) as error:
-        need = Need(
-            f"the broker {broker.shown(url)} does not answer: {error}", "Start it, or set PDK_BROKER_URL right."
-        )
-        return Work(broker.shown(url), {}, {}, [need])
+        text, advice = _in_words(url, error)
+        return Work(broker.shown(url), {}, {}, [Need(f"the broker {text}", advice)])
     idle = [name for name in queues if name not in workers]
     advice = "`pdk up` starts them, or `celery -A workers worker -Q NAME`."
     needs = [Need(f"no worker takes from the queue {name}", advice) for name in idle]
     return Work(broker.shown(url), workers, queues, needs)
+
+
+def _in_words(url: str, error: Exception) -> tuple[str, str]:
+    fault = connection.fault(url, error)
+    if isinstance(fault, BrokerUnavailable):
+        told = f"{broker.shown(url)} does not answer: {error}"
+        return told, "Start it, or set PDK_BROKER_URL right; --local works without it."
+    return fault.particulars, fault.advice
 
 
 def waiting(redis: Redis, queue: str) -> int:
