@@ -29,12 +29,12 @@ def submit(files: tuple[str, ...], again: bool, wait_seconds: float, quiet: bool
     its disk. To send one twice does no harm.
     """
     from pdk_pipeline.config import settings
-    from pdk_pipeline.errors import PdkError
+    from pdk_pipeline.errors import BrokerUnavailable, BrokerUntrusted, NotPermitted, PdkError
     from workers import submission
 
     told: list[dict[str, object]] = []
     is_whole = True
-    for file in files:
+    for number, file in enumerate(files, 1):
         try:
             parcel = submission.pack(settings(), Path(file), again=again)
             if parcel.bad:
@@ -44,6 +44,11 @@ def submit(files: tuple[str, ...], again: bool, wait_seconds: float, quiet: bool
             say(str(error) if file in str(error) else f"{file}: {error}")
             told.append({"file": file, "error": str(error)})
             is_whole = False
+            if isinstance(error, (BrokerUnavailable, BrokerUntrusted, NotPermitted)) and number < len(files):
+                # It would be the same with each of them.
+                say(f"{len(files) - number:,} more were not sent")
+                told.extend({"file": unsent, "error": "not sent"} for unsent in files[number:])
+                break
             continue
         about = {"file": file, "results": parcel.results, "bad": parcel.bad, "bytes_sent": len(parcel.content)}
         told.append(about | {"received": received})

@@ -77,8 +77,9 @@ class Broker:
             self.process.clean_up()
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.clean_up()
+        if self.process:
+            self.process.kill()
+            self.process.clean_up()
 
     def url(self, user: str = "", password: str = "", host: str = "127.0.0.1") -> str:
         """Its address, for one of PASSWORDS with its own password or another."""
@@ -121,8 +122,9 @@ class Site:
 
     def stop(self) -> None:
         for worker in self.workers:
+            worker.kill()  # a gentle end takes it a second
             worker.clean_up()
-        self.broker.stop()
+        self.broker.kill()
 
     def incoming(self) -> list[Path]:
         """The logs that were received."""

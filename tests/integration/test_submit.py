@@ -20,7 +20,7 @@ import zstandard
 
 from pdk_pipeline import config
 from pdk_pipeline.config import Settings
-from pdk_pipeline.errors import BrokerFull, BrokerUnavailable, LogTooLarge, NotALog, NotReceived
+from pdk_pipeline.errors import BrokerFull, LogTooLarge, NotALog, NotReceived
 from tests.conftest import log_of, record
 from tests.integration.brokers import Site, needs_openssl, silent_host
 from tests.integration.processes import PATIENCE_SECONDS
@@ -141,9 +141,9 @@ def test_a_log_that_is_too_large_is_refused_on_either_side(submit, tmp_path):
         assert words in line
 
 
-def test_a_hundred_machines_at_once(busy_site, tmp_path):
-    # Given a hundred machines, each with a log of its own, and each asleep until the same moment
-    for number in range(100):
+def test_sixty_machines_at_once(busy_site, tmp_path):
+    # Given sixty machines, each with a log of its own, and each asleep until the same moment
+    for number in range(60):
         noise = random.Random(number).randbytes(20_000).hex()
         (tmp_path / f"machine{number:03}").write_text(log_of(record("t1", log=noise), host=f"machine{number}"))
     before = len(busy_site.incoming())
@@ -154,9 +154,9 @@ def test_a_hundred_machines_at_once(busy_site, tmp_path):
         env=os.environ | environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
     )  # fmt: skip
     # Then every command succeeds and every log is there, none of them twice
-    assert Counter(done.stdout.split()) == {"0": 100}, done.stderr
+    assert Counter(done.stdout.split()) == {"0": 60}, done.stderr
     received = [unpacked(path) for path in busy_site.incoming() if path.name.startswith("machine")]
-    assert len(received) == len(set(received)) == 100 == len(busy_site.incoming()) - before
+    assert len(received) == len(set(received)) == 60 == len(busy_site.incoming()) - before
     assert not busy_site.broker.as_user("server").keys("blob:*")
 
 
@@ -197,10 +197,16 @@ def test_a_broker_that_refuses_or_is_silent_is_one_line_within_three_seconds(pdk
             began = time.monotonic()
             done = pdk("submit", log, PDK_BROKER_URL=f"redis://submit:s3cret@{address}/0")
             expect_one_line(done, f"The broker does not answer: redis://submit:…@{address}/0: ", 5, began)
-        began = time.monotonic()
-        with pytest.raises(BrokerUnavailable):
-            submission._knock(f"rediss://{silent}/0")
-        assert time.monotonic() - began < 2.5  # the rest of the three seconds is for Python's start
+
+
+def test_a_broker_that_does_not_answer_is_not_asked_for_every_log(pdk, make_log):
+    logs = [make_log(name, record(name)) for name in ("a", "b", "c")]
+    done = pdk("submit", "--json", *logs, PDK_BROKER_URL="redis://127.0.0.1:1/0")
+    assert done.returncode == 1
+    first, second = done.stderr.splitlines()
+    assert first.startswith(f"pdk: {logs[0]}: The broker does not answer: ")
+    assert second == "pdk: 2 more were not sent"
+    assert [one["file"] for one in json.loads(done.stdout)] == list(map(str, logs))
 
 
 def test_without_a_broker_it_is_said_how_one_is_named(pdk, make_log):
@@ -243,7 +249,6 @@ class Submitting(threading.Thread):
 
 
 STEPS = [
-    "before redis:Redis.get",
     "before pdk_pipeline.spool.receive",
     "after pdk_pipeline.spool.receive",
     "after redis:Redis.delete",
@@ -312,7 +317,10 @@ def test_a_broker_without_room_is_said_to_be_full(site, make_log, monkeypatch):
 def test_a_log_that_nobody_takes_is_kept_and_said_to_be(site, pdk, make_log):
     done = pdk("submit", "--wait", "0.3", make_log("a", record()), PDK_BROKER_URL=site.broker.url("submit"))
     assert done.returncode == 1
-    assert "is in the broker, but nobody there has taken it yet; it is kept for three days and taken as soon" in done.stderr
+    assert (
+        "is in the broker, but nobody there has taken it yet; it is kept for three days and taken as soon"
+        in done.stderr
+    )
     with site.broker.as_user("server") as redis:
         (key,) = redis.keys("blob:*")
         assert KEPT_SECONDS - 60 < redis.ttl(key) <= KEPT_SECONDS
@@ -358,22 +366,23 @@ def test_the_sweep_throws_away_what_nobody_can_take(site):
         assert 0 < redis.ttl(for_ever) <= KEPT_SECONDS
 
 
-@pytest.mark.parametrize(
-    ("name", "file"),
-    [
-        ("../../etc/passwd", "passwd"),
-        (".hidden", "hidden"),
-        ("..", "log"),
-        ("a\x1b[31m\nb", "a_31m_b"),
-        ("ü" * 300, "ü" * 100),
-        ("*?[a]", "_a_"),
-    ],
-)
-def test_a_name_leads_nowhere_else(name, file, site):
-    key = put(site, name=name)
-    receiving.receive_log(key)
-    (received,) = site.incoming()
-    assert received.name == f"{file}.{key[5:17]}"
+NAMES = {
+    "../../etc/passwd": "passwd",
+    ".hidden": "hidden",
+    "..": "log",
+    "a\x1b[31m\nb": "a_31m_b",
+    "ü" * 300: "ü" * 100,
+    "*?[a]": "_a_",
+}
+
+
+def test_a_name_leads_nowhere_else(site):
+    expected = set()
+    for name, file in NAMES.items():
+        key = put(site, log_of(record(file)), name=name)
+        receiving.receive_log(key)
+        expected.add(f"{file}.{key[5:17]}")
+    assert {path.name for path in site.incoming()} == expected
 
 
 def test_a_sender_cannot_pass_for_another_ones_log(site):
