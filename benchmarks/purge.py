@@ -91,6 +91,7 @@ def make(settings: Settings, size: Size) -> None:
                         [(id_, night + 1, packed[id_ % DIFFERENT_BLOCKS]) for id_ in blocks],
                     )
         db.execute("UPDATE import_file SET outcome = ?", ('{"runs": []}',))
+    os.sync()  # or the first commit that is measured would wait for all of it
 
 
 def _logs(rng: random.Random) -> bytes:
@@ -181,7 +182,7 @@ def _part_deleted(settings: Settings, night: str, size: Size) -> Iterator[Measur
 
         def step(place: Place, part: deletion.Part = part) -> Step:
             with database.writing(settings) as db:
-                return deletion.delete_part(db, part, place, Time(), now=time.time())
+                return deletion.delete_part(db, part, place, Time(place), now=time.time())
 
         taken = _in_steps(step)
         of = f"{taken.removed['results']:,} of {size.results:,}"

@@ -66,7 +66,7 @@ def survey(db: Connection) -> Survey:
 def step(settings: Settings, place: Place = None, *, now: float) -> Step:
     """Clean for a moment, from `place` on (what the step before gave as `next`). `now`: seconds since 1970."""
     done = Step()
-    time = Time()
+    time = Time(place)
     names = list(PHASES)
     phase, where = (place["phase"], place["where"]) if place and place["phase"] in PHASES else (names[0], None)
     with database.opened(settings) as db:
@@ -81,6 +81,8 @@ def step(settings: Settings, place: Place = None, *, now: float) -> Step:
             if not time.is_left and name != names[-1]:
                 done.next = {"phase": names[names.index(name) + 1], "where": None}
                 break
+        if done.next:
+            done.next["seconds"] = time.for_next()
     return done
 
 

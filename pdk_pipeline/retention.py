@@ -220,11 +220,11 @@ def step(settings: Settings, place: Place = None, *, now: float) -> Step:
     phase, where = (place["phase"], place["where"]) if place and place["phase"] in PHASES else (names[0], None)
     with database.opened(settings) as db:
         today = datetime.fromtimestamp(now, tz=settings.zone).date()
-        work = Work(settings, db, done, Time(), now, today)
+        work = Work(settings, db, done, Time(place), now, today)
         for name in names[names.index(phase) :]:
             where = PHASES[name](work, where if name == phase else None)
             if where is not None:
-                done.next = {"phase": name, "where": where}
+                done.next = {"phase": name, "where": where, "seconds": work.time.for_next()}
                 break
     return done
 

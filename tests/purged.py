@@ -9,7 +9,7 @@ from typing import Any
 
 from pdk_pipeline import clean, database, deletion, runs
 from pdk_pipeline.config import Settings
-from pdk_pipeline.steps import Step
+from pdk_pipeline.steps import Step, Time
 from tests.stored import is_sound
 
 NOW = 1_795_500_000.0
@@ -32,6 +32,12 @@ REFERRING_TO_NOTHING = {
     """,
     "deleted runs": "SELECT count(*) FROM run WHERE deleted_at IS NOT NULL",
 }
+
+
+class Once(Time):
+    """Time for one thing: steps as short as can be."""
+
+    is_left = False
 
 
 def left_over(settings: Settings) -> dict[str, int]:

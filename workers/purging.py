@@ -48,9 +48,12 @@ def undelete_run(run_id: int, name: str) -> dict[str, Any]:
 @app.task(**AGAIN_LATER, name="delete_part")
 def delete_part(part: list[Any], name: str, place: Place = None) -> dict[str, Any]:
     """Remove some more results of a part of a run."""
+    a_moment = Time(place)
     with database.writing(settings()) as db:
-        step = deletion.delete_part(db, deletion.Part(*part), place, Time(), now=time.time())
-        return {"run": name} | _outcome(step)
+        step = deletion.delete_part(db, deletion.Part(*part), place, a_moment, now=time.time())
+    if step.next:
+        step.next["seconds"] = a_moment.for_next()
+    return {"run": name} | _outcome(step)
 
 
 @app.task(**AGAIN_LATER, name="clean", bind=True)

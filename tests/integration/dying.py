@@ -16,15 +16,9 @@ from pathlib import Path
 from pdk_pipeline import backup, clean, config, database, deletion, ledger, retention, runs, trim
 from pdk_pipeline.config import Settings
 from pdk_pipeline.selection import Selection
-from tests.purged import NOW
+from tests.purged import NOW, Once
 
 FILE_OPERATIONS = {"open", "os.rename", "os.remove", "os.link", "os.rmdir", "os.mkdir"}
-
-
-class Once:
-    """Time for one thing."""
-
-    is_left = False
 
 
 def clean_up(settings: Settings) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pdk_pipeline import clean, database, deletion, expected, ledger, quarantine, runs
+from pdk_pipeline import clean, database, deletion, expected, ledger, quarantine, runs, steps
 from pdk_pipeline.selection import Selection
 from tests.conftest import record, rows
-from tests.purged import assert_whole, clean_all, delete, left_over
+from tests.purged import Once, assert_whole, clean_all, delete, left_over
 from tests.stored import is_sound, results, take_in
 from tests.typed import Terminal
 
@@ -40,9 +40,6 @@ def report(home, make_log):
 @pytest.fixture
 def hurried(monkeypatch):
     """Steps that end after the first thing they do."""
-
-    class Once:
-        is_left = False
 
     monkeypatch.setattr(clean, "Time", Once)
     monkeypatch.setattr(deletion, "AT_ONCE", 3)
@@ -235,6 +232,18 @@ def test_a_step_takes_less_than_half_a_second_of_which_an_import_would_have_to_w
         if place is None:
             break
     assert longest < 0.5
+
+
+def test_on_a_slow_disk_the_next_step_gets_less_time_and_on_a_quick_one_as_much_as_it_may(monkeypatch):
+    clock = iter([0.0, 0.6, 10.0, 10.45, 20.0, 20.1, 30.0, 60.0])
+    monkeypatch.setattr(steps.time, "monotonic", lambda: next(clock))
+    place: steps.Place = None
+    given = []
+    for _ in range(4):
+        moment = steps.Time(place)
+        place = {"seconds": moment.for_next()}
+        given.append(round(place["seconds"], 3))
+    assert given == [0.06, 0.04, 0.12, 0.01]
 
 
 # Indexes --------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pdk_pipeline.errors import RunGone, ValuableRun
 from pdk_pipeline.selection import Selection
 from pdk_pipeline.steps import Time
 from tests.conftest import record, rows
-from tests.purged import assert_whole, clean_all, delete
+from tests.purged import Once, assert_whole, clean_all, delete
 from tests.stored import results, statuses, take_in
 from tests.typed import Terminal
 
@@ -208,7 +208,7 @@ def test_a_run_does_not_come_back_once_clean_has_begun_with_it(pdk, report, home
     run = delete(home, MONDAY)
     with monkeypatch.context() as hurried:
         hurried.setattr(deletion, "AT_ONCE", 1)
-        hurried.setattr(clean, "Time", _Once)
+        hurried.setattr(clean, "Time", Once)
         clean.step(home, now=2.0)
     assert 0 < rows(home, "SELECT count(*) FROM result")[0][0] < 3
     done = pdk("undelete_run", MONDAY)
@@ -219,12 +219,6 @@ def test_a_run_does_not_come_back_once_clean_has_begun_with_it(pdk, report, home
     with database.writing(home) as db, pytest.raises(RunGone):
         deletion.undelete(db, run)
     assert "There is no such test run" in pdk("undelete_run", MONDAY).err
-
-
-class _Once:
-    """Time for one thing."""
-
-    is_left = False
 
 
 # Parts ----------------------------------------------------------------------------------------------------------
@@ -293,7 +287,7 @@ def test_what_is_imported_while_a_part_is_being_deleted_stays(report, home):
     report(MONDAY, host="banana", a="P", late="P")
     # When the part is removed
     with database.writing(home) as db:
-        step = deletion.delete_part(db, part, None, Time(60), now=1.0)
+        step = deletion.delete_part(db, part, None, Time({"seconds": 60}), now=1.0)
     assert step.next is None
     # Then what came late is there: the new one, and the one in the place of the missing one
     assert [(row[5], row[6]) for row in results(home) if row[0] == MONDAY and row[2] == "banana"] == [
@@ -312,7 +306,7 @@ def test_a_part_is_removed_in_steps_that_each_go_on_where_the_last_one_ended(rep
     place, steps, removed = None, 0, 0
     while True:
         with database.writing(home) as db:
-            step = deletion.delete_part(db, part, place, _Once(), now=1.0)
+            step = deletion.delete_part(db, part, place, Once(), now=1.0)
         steps += 1
         removed += step.removed["results"]
         assert_whole(home)

@@ -21,7 +21,7 @@ from pdk_pipeline.config import Settings
 from pdk_pipeline.errors import RunGone, RunNameTaken, ValuableRun
 from pdk_pipeline.selection import Selection
 from tests.conftest import log_of, record
-from tests.purged import assert_whole, clean_all, delete, left_over
+from tests.purged import Once, assert_whole, clean_all, delete, left_over
 from tests.stored import is_sound, results, statuses, take_in
 
 RUNS = ("daily_2026-11-23", "daily_2026-11-24")
@@ -38,12 +38,6 @@ SMALL = {
 
 Reported = dict[tuple[str, str], tuple[str, str]]
 """By host and test: status and log."""
-
-
-class Once:
-    """Time for one thing: steps as short as can be."""
-
-    is_left = False
 
 
 class Site(RuleBasedStateMachine):

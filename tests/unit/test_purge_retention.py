@@ -12,9 +12,9 @@ import pytest
 from pdk_pipeline import config, database, quarantine, retention, runs, spool, trim
 from pdk_pipeline.config import Settings
 from pdk_pipeline.errors import BadSetting
-from pdk_pipeline.steps import Step, Time
+from pdk_pipeline.steps import Step
 from tests.conftest import record, rows
-from tests.purged import assert_whole, clean_all
+from tests.purged import Once, assert_whole, clean_all
 from tests.stored import results, take_in
 from tests.typed import Terminal
 
@@ -255,9 +255,6 @@ def test_the_logs_of_many_blocks_go_in_steps(home, make_log):
     blocks = rows(home, "SELECT count(*) FROM log_block")[0][0]
     assert blocks >= 8
     before = results(home)
-
-    class Once(Time):
-        is_left = False
 
     steps, done = 0, False
     while not done:
