@@ -153,7 +153,9 @@ def _after(work: Work, done: ShortStep) -> StepResult:
     removed = dict(work.so_far.get("removed", {}))
     for what, number in (+done.removed).items():
         removed[what] = removed.get(what, 0) + number
-    told = {"removed": removed, "runs": [*work.so_far.get("runs", []), *done.runs]}
+    told = {"removed": removed} | {
+        name: [*work.so_far.get(name, []), *more] for name, more in (("runs", done.runs), ("notes", done.notes))
+    }
     return told if done.next is None else Again(told | {"place": done.next}, [], can_wait=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 
 from pdk_pipeline import config
 from pdk_pipeline.config import Settings
+
+# Started in the background, a shell has us ignore SIGINT, and so would every process that is interrupted in a test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL_LOGS = Path(__file__).parents[2] / "shared" / "data"
 """Real input that is not part of the project; tests that want it are skipped where it is absent."""
