@@ -75,3 +75,23 @@ def rows(settings: Settings, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return db.execute(sql, values).fetchall()
     finally:
         db.close()
+
+
+@pytest.fixture(scope="session")
+def broker_server() -> Iterator[str]:
+    """The address of a real broker, one for all tests: Celery keeps its connections to the first that it is given."""
+    import os
+    import shutil
+    import tempfile
+
+    from tests.integration.processes import Background
+    from workers import redis_server
+
+    # Not in pytest's directory: a socket's path is short.
+    directory = Path(tempfile.mkdtemp(prefix="pdk-test-"))
+    configuration = redis_server.write_configuration(directory, directory / "broker.sock")
+    server = Background((redis_server.find(), str(configuration)), os.environ, directory)
+    server.wait_for("Ready to accept connections")
+    yield f"redis+socket://{directory / 'broker.sock'}"
+    server.clean_up()
+    shutil.rmtree(directory)

@@ -12,7 +12,6 @@ import pytest
 
 from tests.faults.installation import mounted
 from tests.integration.conftest import (  # noqa: F401  (fixtures)
-    _server,
     broker_url,
     environment,
     pdk,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,27 +11,15 @@ import pytest
 
 from pdk_pipeline.config import Settings
 from tests.integration.processes import CELERY, PDK, Background
-from workers import health, redis_server
-
-
-@pytest.fixture(scope="session")
-def _server() -> Iterator[str]:
-    # Not in pytest's directory: a socket's path is short.
-    directory = Path(tempfile.mkdtemp(prefix="pdk-test-"))
-    configuration = redis_server.write_configuration(directory, directory / "broker.sock")
-    server = Background((redis_server.find(), str(configuration)), os.environ, directory)
-    server.wait_for("Ready to accept connections")
-    yield f"redis+socket://{directory / 'broker.sock'}"
-    server.clean_up()
-    shutil.rmtree(directory)
+from workers import health
 
 
 @pytest.fixture
-def broker_url(_server: str) -> str:
+def broker_url(broker_server: str) -> str:
     """A broker of one's own, empty. It is a unix socket: not networked."""
-    with health.client(_server) as redis:
+    with health.client(broker_server) as redis:
         redis.flushall()
-    return _server
+    return broker_server
 
 
 @pytest.fixture
