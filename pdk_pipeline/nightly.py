@@ -188,6 +188,19 @@ def _record(work: Work, result: StepResult | Failed) -> Again | None:
     return None
 
 
+def release(settings: Settings, *, reading_too: bool = False) -> None:
+    """Have the steps handed out again that were in the hands of a writer which is no more.
+
+    `reading_too`: also those that only read, which others do.
+    """
+    reading = {name for name, kind in STEPS.items() if kind.only_reads}
+    with database.writing(settings) as db:
+        for night in nights.under_way(db):
+            for step in nights.steps(db, night):
+                if reading_too or step.name not in reading:
+                    nights.release(db, step)
+
+
 # In one process ----------------------------------------------------------------------------------------------
 
 
@@ -196,8 +209,7 @@ def run_here(settings: Settings, night_id: int, *, progress: Callable[[int, int]
 
     It is the only one that writes the database now: whoever had a step in hand was killed.
     """
-    with database.writing(settings) as db:
-        nights.release(db, nights.by_id(db, night_id))
+    release(settings, reading_too=True)
     while step := next_step(settings, night_id, time.time()):
         for done, total in _run_step(settings, night_id, step):
             progress(done, total)

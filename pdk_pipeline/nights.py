@@ -232,9 +232,9 @@ def _hand_out(db: Connection, step: Step, now: float) -> Step:
     return step._replace(state="running", attempts=step.attempts + 1, token=token)
 
 
-def release(db: Connection, night: Night) -> None:
-    """Make the lease of whoever works on a step void: for a process that knows that it is the one to do it now."""
-    db.execute("UPDATE step SET lease_until = NULL WHERE night_id = ? AND state = 'running'", (night.id,))
+def release(db: Connection, step: Step) -> None:
+    """Make the lease of whoever works on a step void."""
+    db.execute("UPDATE step SET lease_until = NULL WHERE id = ?", (step.id,))
 
 
 def renew(db: Connection, step_id: int, token: str, now: float) -> bool:
@@ -247,8 +247,8 @@ def renew(db: Connection, step_id: int, token: str, now: float) -> bool:
 
 
 def note(db: Connection, step: Step, outcome: dict[str, Any]) -> None:
-    """What a step that goes on has done so far."""
-    db.execute("UPDATE step SET outcome = ? WHERE id = ?", (json.dumps(outcome), step.id))
+    """What a step that goes on has done so far. It gets on: from here its attempts count anew."""
+    db.execute("UPDATE step SET outcome = ?, attempts = 1 WHERE id = ?", (json.dumps(outcome), step.id))
 
 
 def finish(

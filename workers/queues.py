@@ -24,6 +24,7 @@ QUEUES = tuple(Queue(name, routing_key=name) for name in (WRITER, DEFAULT, INTAK
 PRIORITY_STEPS = tuple(range(10))
 
 # 0 goes first. Somebody waits for what was asked for on the command line; cleaning can wait for everybody.
+FIRST: Final = 0
 ON_DEMAND: Final = 2
 ROUTINE: Final = 5
 CLEANING: Final = 9

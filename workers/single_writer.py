@@ -17,7 +17,7 @@ from pdk_pipeline import database
 from pdk_pipeline.config import settings
 from workers import broker, door, message
 from workers.app import DAY_SECONDS, app
-from workers.queues import DEFAULT, INTAKE, WRITER, WRITER_UNACKED
+from workers.queues import DEFAULT, FIRST, INTAKE, WRITER, WRITER_UNACKED
 
 if TYPE_CHECKING:
     from celery.worker.consumer import Consumer
@@ -93,7 +93,10 @@ def keep_database_open(**_: object) -> None:
 
 
 class RestoreUnacknowledged(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Put back into the queue, in front, what a writer that died had taken out and not finished."""
+    """Put back into the queue, in front, what a writer that died had taken out and not finished.
+
+    A message that it was just taking out is in nobody's hands any more; what it was about is found by `take_up`.
+    """
 
     requires = ("celery.worker.consumer.connection:Connection",)
     _is_done = False
@@ -104,6 +107,7 @@ class RestoreUnacknowledged(bootsteps.StartStopStep):  # type: ignore[misc]
             return
         with parent.app.connection_for_write() as connection:
             restored = restore_unacknowledged(connection.default_channel)
+        parent.app.send_task("take_up", priority=FIRST)
         RestoreUnacknowledged._is_done = True
         if restored:
             log.warning("%d tasks that a killed writer left unfinished are taken up again", restored)
