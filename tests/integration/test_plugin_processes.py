@@ -185,13 +185,14 @@ def test_a_test_that_was_run_again_is_not_taken_for_running_when_the_session_end
 def test_a_test_that_killed_its_worker_and_is_run_again_is_one_result(session: Session):
     found = session.run(
         """
-import os, pytest
+import os, pytest, time
 from pathlib import Path
 died = Path(os.environ["HERE"], "died")
 @pytest.mark.flaky(reruns=1)
 def test_dies_once():
     if not died.exists():
         died.touch()
+        time.sleep(0.3)  # rerunfailures is told through a socket that it may run again: death must not overtake that
         os._exit(1)
 """,
         *RERUNS,
