@@ -263,6 +263,14 @@ def writing(settings: Settings) -> Iterator[Connection]:
         yield db
 
 
+def used_bytes(db: Connection) -> int:
+    """How large the database is without its free pages, what the transaction has written so far included."""
+    (pages,), (free,), (size,) = (
+        db.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
 # Migrations -------------------------------------------------------------------------------------------------
 
 

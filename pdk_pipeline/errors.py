@@ -158,7 +158,7 @@ class BrokerFull(PassingFault):
 
 
 class TaskFailed(PdkError):
-    """The worker could not do it."""
+    """It could not be done."""
 
 
 class AlreadyUp(PdkError):

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from pdk_pipeline.ledger import Outcome
 
 BATCH_RESULTS = 10_000
-BATCH_LOG_BYTES = 8 << 20
-"""A batch is flushed at so many results or bytes of logs: few statements, bounded memory."""
+BATCH_BYTES = 8 << 20
+"""A batch is flushed at so many results or bytes of logs and attributes: few statements, bounded memory."""
+
+ATTRIBUTE_BYTES = 100
+"""What an attribute takes in memory, about; those of the defaults are every record's."""
 
 BLOCK_BYTES = 256 << 10
 """Logs packed together before compression: large enough to compress well, small enough to unpack for one log."""
@@ -97,14 +100,15 @@ class _Rows:
         self.environments: dict[tuple[str, str, str], int] = {}
         self.tests: dict[tuple[str, str], int] = {}
         self.batch: list[Result] = []
-        self.batch_log_bytes = 0
+        self.batch_bytes = 0
         self.packer = _Packer(db)
 
     def add(self, result: Result) -> bool:
         """Take a result; True when a batch has been flushed."""
         self.batch.append(result)
-        self.batch_log_bytes += len(result.log)
-        if len(self.batch) < BATCH_RESULTS and self.batch_log_bytes < BATCH_LOG_BYTES:
+        attributes = len(result.definition_attributes) + len(result.result_attributes)
+        self.batch_bytes += len(result.log) + ATTRIBUTE_BYTES * attributes
+        if len(self.batch) < BATCH_RESULTS and self.batch_bytes < BATCH_BYTES:
             return False
         self._flush()
         return True
@@ -179,7 +183,7 @@ class _Rows:
             self.environments.clear()
         self.packer.relieve()
         self.batch.clear()
-        self.batch_log_bytes = 0
+        self.batch_bytes = 0
 
     def _sorted_out(
         self, keys: list[Key], there: dict[Key, tuple[int, str]]

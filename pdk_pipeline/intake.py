@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 
 LARGEST_SWELL_BYTES = 256 << 20
 MOST_SWELL = 100
-"""Bad records of a compressed log are kept up to so many bytes or so many times its size: a bomb is not unpacked."""
+"""A log may swell to so many bytes or so many times its size, in the database or in the quarantine: a bomb may not."""
 
 WHOLE_FILE = "none"
 """The `format` of a file that was quarantined whole."""
@@ -247,6 +247,12 @@ def _store(
             stream, defaults=defaults, zone=settings.zone, record_limit=settings.record_limit_mb << 20
         )
         entry = ledger.open_entry(db, outcome)
+        size_before = database.used_bytes(db)
+
+        def look() -> None:
+            progress(stream.bytes_read, stream.size)
+            _bound_swelling(database.used_bytes(db) - size_before, stream, "in the database")
+
         ingest(
             db,
             readings,
@@ -255,7 +261,7 @@ def _store(
             now=time.time(),
             on_duplicate=options.on_duplicate,
             reject=_keeping(staging, stream),
-            progress=lambda: progress(stream.bytes_read, stream.size),
+            progress=look,
         )
         outcome.format = format_.NAME
         outcome.sha256 = stream.finish()
@@ -274,10 +280,15 @@ def _store(
 def _keeping(staging: quarantine.Staging, stream: LogStream) -> Callable[[Rejection], None]:
     def keep(rejection: Rejection) -> None:
         staging.add(rejection)
-        if staging.written > max(LARGEST_SWELL_BYTES, MOST_SWELL * stream.bytes_read):
-            raise UnreadableLog(f"it swells to more than {staging.written >> 20} MB that are no results")
+        _bound_swelling(staging.written, stream, "that are no results")
 
     return keep
+
+
+def _bound_swelling(written: int, stream: LogStream, where: str) -> None:
+    """Raises UnreadableLog when what was read so far has become too much."""
+    if written > max(LARGEST_SWELL_BYTES, MOST_SWELL * stream.bytes_read):
+        raise UnreadableLog(f"it swells to more than {written >> 20} MB {where}")
 
 
 def _give_up(settings: Settings, db: Connection, delivery: _Delivery, reason: str) -> Outcome:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from pdk_pipeline import database
-from pdk_pipeline.errors import BrokerUnavailable, PdkError
+from pdk_pipeline.errors import BrokerUnavailable, PdkError, TaskFailed
 from workers import broker
 from workers.call import Call
 
@@ -80,6 +81,9 @@ def _in_this_process(
                 yield index, task(*call.args)
             except PdkError as error:
                 yield index, error
+            except (OSError, sqlite3.Error) as error:  # of this one; the others may be well
+                where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+                yield index, TaskFailed(f"{where}{getattr(error, 'strerror', None) or error}")
             finally:
                 task.listener = None
 

@@ -63,8 +63,9 @@ class Damaged(Exception):
 class LogStream:
     """The uncompressed bytes of a log; what was read of the file itself is counted and hashed."""
 
-    def __init__(self, file: IO[bytes], size: int) -> None:
+    def __init__(self, file: IO[bytes], size: int, path: Path | None = None) -> None:
         self._file = file
+        self._path = path
         self._sha256 = hashlib.sha256()
         self._pieces = self._opened()
         self.size = size
@@ -93,7 +94,11 @@ class LogStream:
         return self._sha256.hexdigest()
 
     def _read_file(self) -> bytes:
-        piece = self._file.read(CHUNK)
+        try:
+            piece = self._file.read(CHUNK)
+        except OSError as error:  # a disk or a file server that fails; it does not know of which file
+            error.filename = self._path and os.fspath(self._path)
+            raise
         self._sha256.update(piece)
         self.bytes_read += len(piece)
         return piece
@@ -161,6 +166,6 @@ def open_log(path: Path) -> Iterator[LogStream]:
         if not stat.S_ISREG(about.st_mode):
             raise UnreadableLog(f"{path}: it is not a regular file")
         with os.fdopen(handle, "rb", buffering=0, closefd=False) as file:
-            yield LogStream(file, about.st_size)
+            yield LogStream(file, about.st_size, path)
     finally:
         os.close(handle)

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Callable
@@ -91,6 +92,14 @@ class Faults:
         time.sleep(self._seconds() / 2)
         self.site.see_that_it_is_up()
         return "killed pdk up"
+
+    def stop_up(self) -> str:
+        """As an administrator does it, and starts it again."""
+        self.site.up.popen.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.site.up.popen.wait(timeout=20)
+        self.site.see_that_it_is_up()
+        return "stopped pdk up"
 
     def kill_command(self) -> str | None:
         given = list(self.site.given)
@@ -209,6 +218,7 @@ WEIGHTS: dict[Callable[[Faults], str | None], int] = {
     Faults.kill_broker: 3,
     Faults.kill_everything: 1,
     Faults.kill_up: 1,
+    Faults.stop_up: 1,
     Faults.kill_command: 2,
     Faults.freeze: 3,
     Faults.duplicate: 4,

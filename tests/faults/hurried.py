@@ -11,7 +11,7 @@ __all__ = ["app"]
 
 for _entry in beat_schedule.SCHEDULE.values():
     _entry["schedule"] = 1.0
-nights.LEASE_SECONDS = 5.0
+nights.LEASE_SECONDS = 30.0
 nights.FIRST_PAUSE_SECONDS = 0.5
 nights.MOST_ATTEMPTS = 100
 nightly.LATE_SETTLE_SECONDS = 2.0

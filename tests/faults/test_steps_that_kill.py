@@ -49,6 +49,6 @@ def test_a_task_that_kills_its_process_each_time_is_given_up_and_the_one_who_wai
     told = pdk("note", "daily_2026-11-23", "why", PDK_BROKER_URL=broker_url)
     # Then it is refused in the end, in one line, and the next task is done
     assert told.returncode == 1
-    assert told.stderr.splitlines()[-1].startswith("pdk: The worker could not do it: each of 5 processes that did it")
+    assert told.stderr.splitlines()[-1].startswith("pdk: It could not be done: each of 5 processes that did it")
     assert pdk("import", make_log("b.pdklog", record("t2")), PDK_BROKER_URL=broker_url).returncode == 0
     assert rows(home, "SELECT count(*) FROM result") == [(2,)]

@@ -1,0 +1,58 @@
+"""Logs that are small and become large: bounded in memory, bounded on the disk, and told of in one line."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+
+import pytest
+
+from pdk_pipeline import intake, spool
+from pdk_pipeline.config import Settings
+from pdk_pipeline.errors import UnreadableLog
+from tests.conftest import log_of, record, rows
+from tests.integration.processes import PDK
+from tests.stored import is_sound, take_in
+
+
+def with_defaults(attributes: int, records: int) -> str:
+    """A log in which every record has attributes that stand there once."""
+    head, _, rest = log_of(*(record(f"t{number}") for number in range(records))).partition("SETDEFAULT\n")
+    return head + "".join(f"tda_{number}=x\n" for number in range(attributes)) + "SETDEFAULT\n" + rest
+
+
+@pytest.fixture
+def bomb(tmp_path, monkeypatch):
+    monkeypatch.setattr(intake, "LARGEST_SWELL_BYTES", 1 << 20)
+    monkeypatch.setattr(intake, "MOST_SWELL", 10)
+    path = tmp_path / "bomb"
+    path.write_text(with_defaults(2000, 1000))
+    return path
+
+
+def test_a_log_whose_defaults_are_many_takes_no_memory_for_each_record(tmp_path, environment):
+    path = tmp_path / "a.pdklog"
+    path.write_text(with_defaults(2000, 2500))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    done = subprocess.run([*PDK, "import", "-q", path], env=environment, check=False)
+    assert done.returncode == 0
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert peak == before or peak < 250_000  # KB; one of five million attributes would be twice that
+
+
+def test_a_log_that_swells_in_the_database_is_refused_and_leaves_nothing_there(bomb, home: Settings):
+    with pytest.raises(UnreadableLog, match="it swells to more than 1 MB in the database"):
+        take_in(home, bomb)
+    assert rows(home, "SELECT (SELECT count(*) FROM result), (SELECT count(*) FROM import_file)") == [(0, 0)]
+    assert is_sound(home)
+
+
+def test_one_that_came_to_the_spool_goes_to_the_quarantine_whole(bomb, home: Settings):
+    spool.prepare(home)
+    bomb.rename(home.spool / "incoming" / "bomb")
+    ((claim, _),) = spool.collect(home).claims
+    outcome = intake.import_claimed(home, claim)
+    assert outcome.quarantine_item
+    assert "it swells to more than 1 MB" in outcome.messages[0]
+    assert rows(home, "SELECT count(*) FROM result") == [(0,)]
+    assert not spool.claims(home)
