@@ -8,11 +8,11 @@ from pdk_pipeline.doctor import Finding, State
 from pdk_pipeline.errors import BrokerUnavailable
 from pdk_pipeline.status import Need
 from workers import broker, connection, redis_server
-from workers.app import app
+from workers.asking import consumed_queues
 from workers.connection import client
 from workers.queues import PRIORITY_STEPS, QUEUES
 
-__all__ = ["Work", "client", "consumed_queues", "examine", "is_in_hand", "look", "waiting"]
+__all__ = ["Work", "client", "examine", "look", "waiting"]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,19 +122,3 @@ def _workers() -> Finding:
         advice = "`pdk up` starts them, or `celery -A workers worker -Q NAME`."
         return Finding("workers", State.BAD, f"no worker takes from the queue {', nor from '.join(idle)}", advice)
     return Finding("workers", State.GOOD, ", ".join(f"{queue}: {', '.join(queues[queue])}" for queue in sorted(queues)))
-
-
-def consumed_queues(timeout_seconds: float = 1.0) -> dict[str, list[str]]:
-    """The queues from which workers take, and the names of those workers."""
-    answers = app.control.inspect(timeout=timeout_seconds).active_queues() or {}
-    consumed: dict[str, list[str]] = {}
-    for worker, queues in sorted(answers.items()):
-        for queue in queues:
-            consumed.setdefault(queue["name"], []).append(worker)
-    return consumed
-
-
-def is_in_hand(task: str, timeout_seconds: float = 1.0) -> bool:
-    """Whether a worker has a task of that id in hand."""
-    answers = app.control.inspect(timeout=timeout_seconds).query_task(task) or {}
-    return any(found for found in answers.values())

@@ -10,7 +10,7 @@ from celery import states
 from kombu.exceptions import OperationalError
 
 from pdk_pipeline.errors import PassingFault, PdkError, TaskFailed
-from workers import connection, health
+from workers import asking, connection
 from workers.app import app
 from workers.queues import WRITER, WRITER_UNACKED
 
@@ -178,7 +178,7 @@ class Waiting:
             call = self.calls[first]
             if not _is_lost(call):
                 self.seems_lost = False
-                if first not in self.last_seen and call.queue not in health.consumed_queues():
+                if first not in self.last_seen and call.queue not in asking.consumed_queues():
                     self._note(
                         f"no worker takes from the queue `{call.queue}` yet; Ctrl-C stops the waiting, not the work"
                     )
@@ -197,7 +197,7 @@ def _is_lost(call: Call) -> bool:
             return False
         if call.queue == WRITER:
             return not channel.client.hlen(WRITER_UNACKED)
-    return not health.is_in_hand(call.id)
+    return not asking.is_in_hand(call.id)
 
 
 def _outcome(call: Call, meta: dict[str, Any]) -> dict[str, Any] | PdkError:

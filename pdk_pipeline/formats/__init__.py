@@ -1,14 +1,15 @@
 """The formats that a log can have, one file each, and the registry that tells them apart.
 
-To add one: write a module with what `Format` lists (NAME, `recognises`, `read`) and name it in FORMATS.
+To add one: write a module with what `Format` lists (NAME, `recognises`, `read`) and name it in FORMATS, or in MARKUP
+when its files are XML. A module is loaded when it is first needed: commands are started often.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import importlib
+from typing import TYPE_CHECKING, Protocol, cast
 
 from pdk_pipeline.errors import UnknownFormat
-from pdk_pipeline.formats import ctest, junit, pdk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,18 +44,25 @@ class Format(Protocol):
         """
 
 
-FORMATS: tuple[Format, ...] = (ctest, junit, pdk)
-"""Asked in this order: JUnit takes all XML that is left, the PDK log, which is the last, anything."""
+MARKUP = ("ctest", "junit")
+"""Formats of XML, asked in this order; JUnit takes all that is left. Only asked when something begins with a `<`."""
+
+FORMATS = (*MARKUP, "pdk")
+"""All, by name. The PDK log is the last: it takes anything."""
+
+_BEFORE_MARKUP = b" \t\r\n\0\xef\xbb\xbf\xff\xfe"
+"""White space and marks of byte order, in any encoding."""
 
 
 def named(name: str) -> Format:
     """The format of that name. Raises UnknownFormat."""
-    for format_ in FORMATS:
-        if name == format_.NAME:
-            return format_
-    raise UnknownFormat(name, advice=f"There are: {', '.join(format_.NAME for format_ in FORMATS)}.")
+    if name not in FORMATS:
+        raise UnknownFormat(name, advice=f"There are: {', '.join(FORMATS)}.")
+    return cast("Format", importlib.import_module(f"{__name__}.{name}"))
 
 
 def detect(beginning: bytes) -> Format:
     """The format of a log that begins so."""
-    return next(format_ for format_ in FORMATS if format_.recognises(beginning))
+    is_markup = beginning.lstrip(_BEFORE_MARKUP).startswith(b"<")
+    names = (name for name in FORMATS if is_markup or name not in MARKUP)
+    return next(format_ for format_ in map(named, names) if format_.recognises(beginning))
