@@ -22,7 +22,8 @@ LONGEST_BEGINNING = 64
 
 _TEXT_ENDS = {b"<![CDATA[": b"]]>", b"<!--": b"-->"}
 
-_TAG = re.compile(rb"""<(?:[^"'>]|"[^"]*"|'[^']*')*+>""")
+# Not possessive: the first releases of Python 3.11 get that wrong for groups. What may follow tells itself apart.
+_TAG = re.compile(rb"""<(?:[^"'>]|"[^"]*"|'[^']*')*>""")
 _XML = re.compile(r"\s*<(?:[?!]|[^\W\d])")
 _PROLOG = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>)", re.DOTALL)
 _ROOT = re.compile(r"\s*<([^\W\d][\w:.-]*)")
