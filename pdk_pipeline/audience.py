@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from pdk_pipeline.outbox import Known
     from pdk_pipeline.subscriptions import Subscription
 
+USUAL_LINES = 100
+"""So many lines a project are told to who has not said how many: a mail is to be read, and long ones are cut off."""
+
 MOST_LINES = 1000
 """Nobody is listed more tests of a project: mail servers do not take mails of any size."""
 
@@ -157,8 +160,8 @@ def _fallback(settings: Settings) -> set[str]:
 def _wish(reader: Reader, project: str) -> Wish | None:
     subscription = reader.subscribed.get(project)
     if subscription is None:
-        return Wish(tests=reader.is_contact, most_lines=MOST_LINES)
-    most_lines = min(subscription.most_lines or MOST_LINES, MOST_LINES)
+        return Wish(tests=reader.is_contact, most_lines=USUAL_LINES)
+    most_lines = min(subscription.most_lines or USUAL_LINES, MOST_LINES)
     match subscription.kind:
         case Kind.NONE:
             return None
