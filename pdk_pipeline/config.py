@@ -244,6 +244,11 @@ def origins() -> dict[str, str]:
     return {name: origin for name, (_, origin) in sources.items()}
 
 
+def holds_secret(path: Path) -> bool:
+    """Whether a secret stands in this file itself."""
+    return any(origins().get(name) == str(path) for name, field in Settings.model_fields.items() if is_secret(field))
+
+
 class Shown(NamedTuple):
     """One setting, as `pdk config` shows it."""
 

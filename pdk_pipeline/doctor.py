@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sqlite3
+import stat
 import time
 from datetime import datetime
 from enum import StrEnum
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pdk_pipeline import config, database, quarantine
 from pdk_pipeline.channels import mail, smtp
+from pdk_pipeline.channels.message import is_url
+from pdk_pipeline.config_sources import config_path
 from pdk_pipeline.errors import ChannelDown, DatabaseTooNew, DatabaseTooOld, DatabaseUnusable, NoDatabase
 
 if TYPE_CHECKING:
@@ -78,6 +81,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _quarantine(settings)
     yield _time_zone(settings)
     yield from _mail(settings)
+    yield from _secrets(settings)
 
 
 def _environment() -> Iterator[Finding]:
@@ -211,3 +215,25 @@ def _mail(settings: Settings) -> Iterator[Finding]:
     if not settings.mail_from:
         text = f"mails come from {mail.sender(settings).addr_spec}, which not every server takes"
         yield Finding("mail", State.ODD, text, "PDK_MAIL_FROM names another sender.")
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    """Whether everybody on this machine can read a password, or the token of a service."""
+    advice = "`chmod o-r` keeps it from those whom it does not concern."
+    path = config_path()
+    if config.holds_secret(path) and _is_everybodys(path):
+        yield Finding("secrets", State.ODD, f"{path} holds a password, and everybody may read it", advice)
+    with contextlib.suppress(NoDatabase, DatabaseTooOld, DatabaseTooNew, DatabaseUnusable, sqlite3.Error):
+        if _is_everybodys(settings.database):
+            with database.reading(settings) as db:
+                services = [address for (address,) in db.execute("SELECT address FROM subscription") if is_url(address)]
+            if services:
+                text = f"{settings.database} holds the tokens of services, and everybody may read it"
+                yield Finding("secrets", State.ODD, text, advice)
+
+
+def _is_everybodys(path: Path) -> bool:
+    """Whether everybody can read a file, as far as its own directory does not keep them out."""
+    with contextlib.suppress(OSError):
+        return bool(path.stat().st_mode & stat.S_IROTH and path.parent.stat().st_mode & stat.S_IXOTH)
+    return False
