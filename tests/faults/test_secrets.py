@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pdk_pipeline.config import Settings
-from tests.conftest import record
+from tests.conftest import log_of, record
 from tests.integration.brokers import Broker
 from tests.integration.processes import Background
 from tests.mail_server import MailServer
@@ -80,7 +80,7 @@ def site(home: Settings, start_up, pdk, tmp_path, make_log):
 
             site = Site(command, home, server, mail)
             site.up = start_up("--flower", **environment)
-            site.give("import", make_log("a.pdklog", record("t1", "F")))
+            site.give("import", "-", input=log_of(record("t1", "F")))
             site.give("subscribe", "ann@example.org")
             site.give("subscribe", f"json://user:{TOKEN}@127.0.0.1:1/{TOKEN}?+key={TOKEN}")
             site.give("subscribe", f"no-such-service://{TOKEN}")
