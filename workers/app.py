@@ -65,6 +65,7 @@ class Reporting(Task):  # type: ignore[misc]
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:  # noqa: ARG002
         """Refuse what has ended the process that did it again and again: it would never be done. Raises TaskFailed."""
+        self._told_at = time.monotonic()  # whoever is done in a moment has no progress to tell
         if not (self.request.delivery_info or {}).get("redelivered"):
             return
         from redis.exceptions import RedisError  # noqa: PLC0415  (commands that do without a broker do not load it)

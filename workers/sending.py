@@ -31,7 +31,10 @@ CLIENT_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0
 
 SHORTEST_PAUSE = 0.004
 LONGEST_PAUSE = 0.1
-"""Seconds between two looks at the results."""
+"""Seconds between two looks at the results; of many tasks …"""
+
+PAUSE_FOR_MANY = 0.03
+"""… some may end meanwhile: to look takes the processor from those who work."""
 
 LOOK_AT = 200
 """So many unfinished tasks are looked at together; they end in the order in which they were sent."""
@@ -137,7 +140,8 @@ class Waiting:
                 if time.monotonic() - self.moved_at > QUIET_SECONDS:
                     self._look_into_it()
                 time.sleep(pause)
-            pause = SHORTEST_PAUSE if finished else min(pause * 1.5, LONGEST_PAUSE)
+            shortest = SHORTEST_PAUSE if len(self.pending) < 3 else PAUSE_FOR_MANY
+            pause = shortest if finished else min(pause * 1.5, LONGEST_PAUSE)
 
     def _look(self) -> list[tuple[int, dict[str, Any]]]:
         """The tasks whose state has changed since the last look."""
