@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from pdk_pipeline.channels.message import is_url, shown
 from pdk_pipeline.errors import ChannelDown, DeliveryFault, MessageRefused
@@ -12,6 +15,11 @@ if TYPE_CHECKING:
     from pdk_pipeline.config import Settings
 
 NAME = "apprise"
+
+SHORTEST_TOKEN = 6
+"""A shorter part of a URL is a word like `json`, and no secret worth the name."""
+
+_BETWEEN_PARTS = re.compile(r"[/:@?&=]+")
 
 
 def serves(_settings: Settings, recipient: str) -> bool:
@@ -26,6 +34,7 @@ def send(_settings: Settings, message: Message, *, seconds: float) -> str:  # no
     except ImportError:
         advice = "`pip install 'pdk-pipeline[apprise]'` brings it."
         raise ChannelDown("the library apprise is not installed", advice) from None
+    _keep_to_themselves("apprise", "urllib3")
     service = apprise.Apprise.instantiate(message.recipient)
     if not isinstance(service, apprise.NotifyBase):
         raise MessageRefused(f"apprise knows no service {shown(message.recipient)}")
@@ -38,5 +47,20 @@ def send(_settings: Settings, message: Message, *, seconds: float) -> str:  # no
         accepted = services.notify(title=message.subject, body=message.text, body_format=apprise.NotifyFormat.TEXT)
         told = " ".join(log.getvalue().split())
     if not accepted:
+        told = _without_tokens(told, message.recipient)
         raise DeliveryFault(f"{shown(message.recipient)}: {told[:300] or 'it was not accepted'}")
     return f"accepted by {shown(message.recipient)}"
+
+
+def _keep_to_themselves(*names: str) -> None:
+    """Have what libraries log go no further: they tell whole URLs. What we are to know of it is captured."""
+    for name in names:
+        logging.getLogger(name).propagate = False
+
+
+def _without_tokens(told: str, url: str) -> str:
+    """What a service's part of the library says, without the parts of its URL: in some even the host is a token."""
+    parts = {part for part in _BETWEEN_PARTS.split(url) if len(part) >= SHORTEST_TOKEN}
+    for part in sorted(parts | {unquote(part) for part in parts}, key=len, reverse=True):
+        told = told.replace(part, "…")
+    return told
