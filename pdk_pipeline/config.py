@@ -68,7 +68,7 @@ class Settings(BaseSettings):
         default=120, description="a claimed log that was not imported for so long is handed over again"
     )
     most_attempts: int = Field(
-        default=5, ge=1, description="a log whose import was killed at each attempt is quarantined at this one"
+        default=3, ge=1, description="a log whose import was killed at each attempt is quarantined at this one"
     )
     record_limit_mb: int = Field(
         default=64, ge=1, le=512, description="a record larger than this is quarantined, in MB"

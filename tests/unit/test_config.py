@@ -57,10 +57,10 @@ def test_the_environment_wins_over_the_file_and_that_over_the_default(toml, monk
     path = toml("settle_seconds = 5\nresend_seconds = 6\n")
     monkeypatch.setenv("PDK_SETTLE_SECONDS", "7.5")
     settings = config.load()
-    assert (settings.settle_seconds, settings.resend_seconds, settings.most_attempts) == (7.5, 6, 5)
+    assert (settings.settle_seconds, settings.resend_seconds, settings.most_attempts) == (7.5, 6, 3)
     assert shown("settle_seconds") == (7.5, "the environment, PDK_SETTLE_SECONDS")
     assert shown("resend_seconds") == (6, str(path))
-    assert shown("most_attempts") == (5, "default")
+    assert shown("most_attempts") == (3, "default")
 
 
 def test_the_file_may_lie_elsewhere(tmp_path, monkeypatch):

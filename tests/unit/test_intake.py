@@ -439,7 +439,7 @@ def test_a_log_that_kills_its_import_every_time_is_quarantined_whole_in_the_end(
     assert counts(outcome) == {"records": 1, "quarantined": 1}
     (note,) = quarantine.notes(home)
     assert note.is_whole_file
-    assert note.reason == "4 imports of it came to nothing, the process was killed"
+    assert note.reason == "2 imports of it came to nothing, the process was killed"
     assert quarantine.content_path(home, note.id).read_text() == content
     assert results(home) == []
     assert [name for name in spooled(home) if name.startswith("archive")]
@@ -459,7 +459,7 @@ def test_a_log_that_breaks_its_import_every_time_is_quarantined_with_how(home, c
             intake.import_claimed(home, claim)
     intake.import_claimed(home, claim)
     assert quarantine.notes(home)[0].reason == (
-        "4 imports of it came to nothing, the last one ended with MemoryError: too much"
+        "2 imports of it came to nothing, the last one ended with MemoryError: too much"
     )
 
 
