@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import logging
 import os
 import selectors
@@ -115,7 +116,7 @@ class Supervisor:
             cwd=self.working_directory,
             start_new_session=True,  # a Ctrl-C in the terminal is ours alone: we stop them in order
             pass_fds=process.keep_open,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  (there is one thread)
+            preexec_fn=functools.partial(_die_with, os.getpid()),  # noqa: PLW1509  (there is one thread)
         )
         assert process.popen.stdout is not None  # noqa: S101
         os.set_blocking(process.popen.stdout.fileno(), False)
@@ -202,7 +203,9 @@ def _how(code: int | None) -> str:
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> None:
-    """In the child: be stopped when the supervisor is gone, however it went."""
+def _die_with(parent: int) -> None:
+    """In the child: be stopped when the supervisor is gone, however it went, and even if it is gone already."""
     if _libc:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections import Counter
@@ -75,9 +76,24 @@ def _differences(disturbed, undisturbed) -> Iterator[str]:
         found, expected = disturbed[name], undisturbed[name]
         if name == "archive":  # whoever imports twice from standard input has two files
             found, expected = Counter(set(found)), Counter(set(expected))
-        for word, more in (("lost", expected - found), ("too much", found - expected)):
+        lost, too_much = expected - found, found - expected
+        if name == "mails":
+            yield from _mails(lost, too_much)
+            continue
+        for word, more in (("lost", lost), ("too much", too_much)):
             for row, times in more.items():
                 yield f"{name}: {word}, {times} times: {row!r:.600}"
+
+
+def _mails(lost, too_much) -> Iterator[str]:
+    """The lines in which mails differ that are meant to be the same."""
+    for recipient, id_, subject, text in lost:
+        others = [mail for mail in too_much if (mail[0], mail[2]) == (recipient, subject)]
+        yield f"mails: lost: {recipient} {id_} {subject}"
+        for other in others[:1]:
+            yield from difflib.unified_diff(text.splitlines(), other[3].splitlines(), "undisturbed", "disturbed", n=0)
+    for recipient, id_, subject, _ in too_much:
+        yield f"mails: too much: {recipient} {id_} {subject}"
 
 
 def unsound(site: Installation) -> list[str]:

@@ -15,8 +15,10 @@ from tests.faults.faults import Faults, heal_mail
 from tests.faults.installation import Installation, workshop
 from tests.faults.nights import Nights
 
+MOST_SHOWN = 60
+
 KEPT_RUNS = 3
-"""Older ones are deleted and cleaned while the next night goes on."""
+"""Older ones are deleted, and cleaned while the next night goes on."""
 
 
 class Trial:
@@ -43,7 +45,7 @@ class Trial:
         self.tell("; ".join(f"{kind} {times}" for kind, times in kinds.most_common()))
         self.tell(f"copies of mails, under the same Message-ID: {copies}")
         self.tell(f"{len(wrong)} differences" if wrong else "no difference")
-        for line in wrong[:40]:
+        for line in wrong[:MOST_SHOWN]:
             self.tell(f"  {line}")
         return wrong
 
@@ -89,20 +91,16 @@ class Trial:
             return findings.of(site)
 
     def _night(self, site: Installation, nights: Nights, number: int) -> None:
-        night = nights.night(number)
-        tidier = threading.Thread(target=self._tidy, args=(site, number))
+        if number >= KEPT_RUNS:
+            # Before the night: its report tells since when a test fails, as far as there are runs.
+            old = Nights.run(number - KEPT_RUNS)
+            site.insist(lambda: site.pdk("delete_run", old) in (0, 1) and self._is_gone(site, old), f"delete {old}")
+        tidier = threading.Thread(target=site.give, args=("clean", "--quiet"))
         tidier.start()
+        night = nights.night(number)
         site.do(night)
         tidier.join()
         self.tell(f"{night.run} is done, {len(self.injected)} faults so far")
-
-    def _tidy(self, site: Installation, number: int) -> None:
-        """Delete an old run and clean, while the logs of a new one come in."""
-        if number < KEPT_RUNS:
-            return
-        old = Nights(self.seed, Path()).run(number - KEPT_RUNS)
-        site.insist(lambda: site.pdk("delete_run", old) in (0, 1) and self._is_gone(site, old), f"delete {old}")
-        site.give("clean", "--quiet")
 
     @staticmethod
     def _is_gone(site: Installation, run: str) -> bool:
