@@ -76,7 +76,7 @@ def _go_on(night_id: int, step_id: int, token: str, again: Again | None) -> dict
         told = {name: value for name, value in (step.outcome or {}).items() if value}
         return {"run": night.run_name, "step": step.name, "state": step.state, "error": step.error} | told
     for claim, name in again.logs:
-        import_claimed.apply_async((claim,), argsrepr=f"({name!r})", priority=ROUTINE)
+        import_claimed.apply_async((claim,), argsrepr=f"({name!r})", priority=ROUTINE, ignore_result=True)
     if step.token == token:
         # Behind the imports in the same queue: they are done when it comes.
         priority = CLEANING if again.can_wait else ROUTINE

@@ -109,7 +109,7 @@ def sweep() -> dict[str, Any]:
         is_busy = health.waiting(redis, WRITER) > FEW_TASKS
     collected = spool.collect(settings(), is_busy=is_busy)
     for claim, name in collected.claims:
-        import_claimed.apply_async((claim,), argsrepr=f"({name!r})")
+        import_claimed.apply_async((claim,), argsrepr=f"({name!r})", ignore_result=True)
     return {
         "logs": len(collected.claims),
         "growing": collected.growing,

@@ -84,7 +84,7 @@ def collect(import_them: bool = True) -> dict[str, Any]:
     collected = spool.collect(settings())
     if import_them:
         for claim, name in collected.claims:
-            import_claimed.apply_async((claim,), argsrepr=f"({claim!r}, {name!r})")
+            import_claimed.apply_async((claim,), argsrepr=f"({claim!r}, {name!r})", ignore_result=True)
     return {"claims": collected.claims, "growing": collected.growing, "left": collected.left}
 
 
