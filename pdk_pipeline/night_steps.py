@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 1800.0
 """Logs that could not be imported after so long (the disk is full) hold up the night no longer."""
 
+LOGS_AT_ONCE = 1000
+"""So many are handed over together: what a person asks for meanwhile gets its turn between these and the next."""
+
 LONGEST_PAUSE_SECONDS = 30.0
 """Between two looks at logs that ought to have been imported; the pauses double up to it."""
 
@@ -87,17 +90,19 @@ def collect(work: Work) -> StepResult:
 
 
 def import_logs(work: Work) -> StepResult:
-    """Wait until every log of the night has been imported, each by a task of its own."""
+    """Wait until every log of the night has been imported, each by a task of its own, so many at a time."""
     waiting = nights.unfinished_logs(work.db, work.night)
     if not waiting:
         return nights.logs_in_words(work.db, work.night)
     if work.seconds >= work.patience:
         names = ", ".join(name for _, name in waiting[:5])
         raise NightUnfinished(f"{len(waiting)} logs could not be imported: {names}", advice="`pdk doctor` looks why.")
-    # At first they are as good as done when this step comes again, behind them in the queue; later something is amiss.
-    looks = work.so_far.get("looks", 0)
+    # When this step comes again, behind them in the queue, they are done; if none is, something is amiss.
+    gets_on = len(waiting) < work.so_far.get("waiting_for", len(waiting) + 1)
+    looks = 0 if gets_on else work.so_far["looks"] + 1
+    first = looks * LOGS_AT_ONCE % len(waiting)
     pause = min(looks and 2.0**looks, LONGEST_PAUSE_SECONDS)
-    return Again({"waiting_for": len(waiting), "looks": looks + 1}, waiting, pause)
+    return Again({"waiting_for": len(waiting), "looks": looks}, waiting[first : first + LOGS_AT_ONCE], pause)
 
 
 def gen_expected(work: Work) -> StepResult:

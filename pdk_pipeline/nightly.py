@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline import database, intake, nights, notify, outbox, runs
 from pdk_pipeline.errors import PassingFault, PdkError, UnknownNightClass, UnknownRun
-from pdk_pipeline.night_steps import PATIENCE_SECONDS, STEPS, Again, Kind, LeftOut, StepResult, Work
+from pdk_pipeline.night_steps import LOGS_AT_ONCE, PATIENCE_SECONDS, STEPS, Again, Kind, LeftOut, StepResult, Work
 from pdk_pipeline.timetable import Timetable
 
 if TYPE_CHECKING:
@@ -226,7 +226,8 @@ def _run_step(settings: Settings, night_id: int, step: Step) -> Iterator[tuple[i
             yield number, len(again.logs)
             with contextlib.suppress(PdkError, OSError, sqlite3.Error):
                 intake.import_claimed(settings, claim)
-        patience = 0.0  # what could not be imported now is told of, and left for the sweep
+        if again.note.get("looks") or len(again.logs) < LOGS_AT_ONCE:
+            patience = 0.0  # what could not be imported now is told of, and left for the sweep
 
 
 def as_json(result: StepResult | Failed) -> dict[str, Any]:

@@ -130,8 +130,8 @@ class Installation:
     def stop(self) -> None:
         with self._deliberate:
             if self.up:
-                self.up.clean_up()
                 self.kill_all()
+                self.up.clean_up()
 
     def kill_all(self) -> None:
         """SIGKILL to `pdk up` and everything that it started."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
 import pytest
 
-from pdk_pipeline import config, spool
+from pdk_pipeline import config, database, intake, night_steps, nightly, nights, spool
 from pdk_pipeline.config import Settings
-from tests.conftest import log_of, record
+from tests.conftest import log_of, record, rows
 from workers import health, receiving, sending
 from workers.queues import WRITER
 from workers.tasks import import_claimed
@@ -49,3 +50,54 @@ def test_however_busy_the_writer_is_a_claim_is_handed_over_again_within_an_hour(
     for claim in claims:
         os.utime(home.spool / "processing" / claim, (time.time() - spool.LONGEST_RESEND_SECONDS,) * 2)
     assert sorted(claim for claim, _ in spool.collect(home, is_busy=True).claims) == sorted(claims)
+
+
+def do_night(home: Settings):
+    night, _ = nightly.start(home, "daily", "daily_2026-11-23", reason="a test", now=time.time())
+    nightly.run_here(home, night.id, progress=lambda *_: None)
+    with database.reading(home) as db:
+        return {step.name: step for step in nights.steps(db, night)}
+
+
+def test_a_night_hands_over_its_logs_a_few_at_a_time_and_imports_all(claims, monkeypatch, home: Settings):
+    for module in (night_steps, nightly):
+        monkeypatch.setattr(module, "LOGS_AT_ONCE", 6)
+    at_once = []
+    real = night_steps.STEPS["import"]
+
+    def seen(work):
+        result = real.do(work)
+        if isinstance(result, night_steps.Again):
+            at_once.append(len(result.logs))
+        return result
+
+    monkeypatch.setitem(night_steps.STEPS, "import", night_steps.Kind(seen))
+    assert do_night(home)["import"].outcome["accepted"] == len(claims)
+    assert at_once == [6, 6, 6, 2]
+
+
+def test_logs_that_cannot_be_imported_do_not_keep_the_others_waiting(claims, monkeypatch, home: Settings):
+    # Given a night of which the first few logs cannot be imported
+    for module in (night_steps, nightly):
+        monkeypatch.setattr(module, "LOGS_AT_ONCE", 6)
+    bad = sorted(claims)[:7]
+    real = intake.import_claimed
+
+    def import_claimed(settings, claim):
+        if claim in bad:
+            raise OSError("the file server is gone")
+        return real(settings, claim)
+
+    monkeypatch.setattr(intake, "import_claimed", import_claimed)
+    night, _ = nightly.start(home, "daily", "daily_2026-11-23", reason="a test", now=time.time())
+    step = nightly.next_step(home, night.id, time.time())
+    nightly.perform(home, night.id, step.id, step.token, time.time())
+    step = nightly.next_step(home, night.id, time.time())
+    # When it comes back for them time and again, as a worker does
+    for _ in range(8):
+        again = nightly.perform(home, night.id, step.id, step.token, time.time())
+        for claim, _ in again.logs:
+            with contextlib.suppress(OSError):
+                import_claimed(home, claim)
+    # Then all the others are imported
+    assert rows(home, "SELECT count(*) FROM import_file") == [(len(claims) - len(bad),)]
