@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -143,8 +144,11 @@ def test_no_secret_is_told_anywhere(site, home: Settings):
     # In the broker, where the subscription's own task is gone by now
     with health.client(f"redis://:{BROKER_PASSWORD}@127.0.0.1:{site.server.port}/0") as redis:
         places |= {f"{key} in the broker": content(redis, key) for key in redis.scan_iter()}
-    # In Flower and its API, for those who may look
+    # In Flower and its API, for those who may look; nobody else sees anything
     places |= dict(pages(site.flower))
+    for path in ("/", "/tasks", "/api/tasks", "/api/workers"):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            _page(site.flower, path, "")
     leaks = [(secret, place) for place, text in places.items() for secret in SECRETS if told(secret, text)]
     assert leaks == []
     assert len(places) > 30
