@@ -67,6 +67,13 @@ class Process:
             self.popen.send_signal(number)
 
 
+class _LogFile(RotatingFileHandler):
+    """Lines for which there is no room are left out, without a word to the person who watches for each of them."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Nothing."""
+
+
 class Supervisor:
     """Keeps processes running, shows and keeps what they print."""
 
@@ -190,7 +197,7 @@ class Supervisor:
     def _log_of(self, process: Process) -> logging.Logger:
         log = logging.Logger(process.name)  # noqa: LOG001  (not one of the tree: its lines go to one file alone)
         path = self.log_directory / f"{process.name}.log"
-        log.addHandler(RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"))
+        log.addHandler(_LogFile(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"))
         return log
 
 

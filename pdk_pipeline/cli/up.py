@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from pdk_pipeline.cli.base import Command, shown
@@ -21,4 +23,8 @@ def up(flower: bool) -> None:
     from pdk_pipeline.config import settings
     from workers import standalone
 
-    standalone.run(settings(), show=lambda line: click.echo(shown(line)), with_flower=flower)
+    def show(line: str) -> None:
+        with contextlib.suppress(OSError):  # a disk that is full, a terminal that is gone: no reason to stop all of it
+            click.echo(shown(line))
+
+    standalone.run(settings(), show=show, with_flower=flower)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from tests.faults.installation import mounted
+from tests.faults.installation import filled, mounted
 from tests.integration.conftest import (  # noqa: F401  (fixtures)
     broker_url,
     environment,
@@ -27,17 +26,9 @@ class SmallDisk:
     def __init__(self, place: Path) -> None:
         self.place = place
 
-    @contextlib.contextmanager
-    def filled(self, *, but: int = 0) -> Iterator[None]:
+    def filled(self, *, but: int = 0) -> AbstractContextManager[None]:
         """Full, but for so many bytes."""
-        filler = self.place / "filler"
-        with filler.open("wb") as file:
-            about = os.statvfs(self.place)
-            os.posix_fallocate(file.fileno(), 0, max(about.f_bavail * about.f_frsize - but, 1))
-        try:
-            yield
-        finally:
-            filler.unlink()
+        return filled(self.place, but=but)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from tests.faults.installation import Installation, _kill
+from tests.faults.installation import Installation, _kill, filled
 from workers.queues import PRIORITY_STEPS, QUEUES
 
 SEPARATOR = "\x06\x16"
@@ -177,14 +176,8 @@ class Faults:
     def fill_disk(self) -> str | None:
         if not self.site.is_small:
             return None
-        filler = self.site.disk / "filler"
-        with filler.open("wb") as file:
-            about = os.statvfs(self.site.disk)
-            left = self.chance.choice([0, 0, 1, 20, 100]) * about.f_frsize
-            with contextlib.suppress(OSError):
-                os.posix_fallocate(file.fileno(), 0, max(about.f_bavail * about.f_frsize - left, 1))
+        with filled(self.site.disk, but=self.chance.choice([0, 0, 1, 20, 100]) * 4096):
             time.sleep(self._seconds())
-        filler.unlink()
         return "filled the disk"
 
     def break_mail(self) -> str:

@@ -309,6 +309,26 @@ def mounted(place: Path, size: int) -> bool:
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
+@contextlib.contextmanager
+def filled(disk: Path, *, but: int = 0) -> Iterator[None]:
+    """A disk that is full, but for so many bytes, whatever others write to it meanwhile."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        for size in (1 << 20, 4096):
+            block = bytes(size)
+            while _free_bytes(disk) >= but + size:
+                file.write(block)
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+def _free_bytes(disk: Path) -> int:
+    about = os.statvfs(disk)
+    return about.f_bavail * about.f_frsize
+
+
 def _kill(pid: int, number: int = signal.SIGKILL) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
