@@ -38,10 +38,13 @@ LONGEST_RESEND_SECONDS = 3600
 """A claimed log is handed over again at least so often."""
 
 LEFTOVER_SECONDS = 7 * 86400
-"""What is hidden in processing/ and quarantine/ for so long is half of something whose process was killed."""
+"""What we have hidden in the spool for so long is half of something whose process was killed."""
 
 LONGEST_NAME_BYTES = 240
 """Of a file; the 15 left over are for a number."""
+
+_RECEIVING, _CLOCK = ".receiving-", ".clock-"
+"""How our own files in incoming/ begin; what else is hidden there is somebody's who is writing it."""
 
 _CLAIMED_AT = "%Y%m%dT%H%M%SZ"
 
@@ -106,7 +109,7 @@ def _shown(path: Path | str) -> str:
 def _clock_of(directory: Path) -> float:
     """The time of the file system, which may be a file server's: the only clock that its files' times compare with."""
     try:
-        with tempfile.NamedTemporaryFile(dir=directory, prefix=".clock-") as probe:
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=_CLOCK) as probe:
             return os.fstat(probe.fileno()).st_mtime
     except OSError as error:
         raise SpoolUnusable(f"{directory}: {error.strerror}", advice="`pdk doctor` looks for the cause.") from None
@@ -217,11 +220,11 @@ def claims(settings: Settings) -> list[tuple[str, str]]:
 
 def _tidy(settings: Settings) -> None:
     """Remove what killed processes left half made: no log that was taken in is among it."""
-    for name in ("processing", "quarantine"):
-        for place in (settings.spool / name).glob(".*"):
-            with contextlib.suppress(OSError):
-                if time.time() - place.stat().st_mtime > LEFTOVER_SECONDS:
-                    shutil.rmtree(place)
+    ours = ("processing/.*", "quarantine/.*", f"incoming/{_RECEIVING}*", f"incoming/{_CLOCK}*")
+    for place in (place for pattern in ours for place in settings.spool.glob(pattern)):
+        with contextlib.suppress(OSError):
+            if time.time() - place.stat().st_mtime > LEFTOVER_SECONDS:
+                shutil.rmtree(place) if place.is_dir() else place.unlink()
 
 
 def _claimed_at(claim: str, otherwise: float) -> float:
@@ -246,7 +249,7 @@ def receive(settings: Settings, name: str, content: bytes | memoryview) -> Path:
     """
     prepare(settings)
     incoming = settings.spool / "incoming"
-    hidden = incoming / f".{name}.{secrets.token_hex(4)}"
+    hidden = incoming / f"{_RECEIVING}{secrets.token_hex(8)}"
     try:
         with hidden.open("wb") as file:
             file.write(content)
