@@ -209,8 +209,9 @@ class Installation:
     def send(self, log: Log) -> None:
         """Have a log arrive in its way; when this returns it is in the server's hands."""
         path, way = log
-        if way == "submit":
-            self.give("submit", path)
+        if way.startswith("submit"):
+            for _ in way.split():
+                self.give("submit", path)
         elif way == "stdin":
             self.insist(lambda: self._import("import", "-", stdin=path), f"pdk import - < {path}")
         elif way.startswith("import"):

@@ -11,7 +11,7 @@ from benchmarks.generate import Site, host_names
 
 FIRST = date(2026, 11, 1)
 HOSTS = host_names(6)
-WAYS = ("submit", "incoming", "below incoming", "import", "import --archive", "stdin")
+WAYS = ("submit", "submit twice", "incoming", "below incoming", "import", "import --archive", "stdin")
 
 CONTACTS = """\
 calib,,calib@example.org
