@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+NOTE_BYTES = 8192
+LONGEST_DETAIL = 1000
+"""A note is so long, and that much of what the other side said has its place in it, however it is escaped."""
+
 MOST_DEATHS = 5
 """A message that took so many processes down with it, one after the other, is not tried again."""
 
@@ -58,7 +62,10 @@ def attempt(settings: Settings, lease: Lease) -> Outcome | None:
         if note.begun >= MOST_DEATHS:
             outcome = Outcome(Result.REFUSED, f"its delivery was begun {note.begun} times and killed us each time")
         else:
-            _begin(file, held, note.begun + 1)
+            try:
+                _begin(file, held, note.begun + 1)
+            except OSError as error:  # a full disk: what came of it could not be kept either
+                return Outcome(Result.FAILED, f"outbox/deliveries: {error.strerror}")
             outcome = _send(settings, held, seconds)
         _end(file, held, outcome)
         return outcome
@@ -126,25 +133,26 @@ def _read(file: IO[str], message_id: str) -> _Note:
 
 
 def _begin(file: IO[str], held: Held, begun: int) -> None:
+    """Note that an attempt begins, and make room for its end. Raises OSError."""
     _write(file, held.message.message_id, _Note(begun))
 
 
 def _end(file: IO[str], held: Held, outcome: Outcome) -> None:
     is_final = outcome.result in (Result.SENT, Result.REFUSED)
-    _write(file, held.message.message_id, _Note(0, outcome if is_final else None))
+    try:
+        _write(file, held.message.message_id, _Note(0, outcome if is_final else None))
+    except OSError as error:  # the database is told all the same
+        log.warning("a note on message %s could not be kept in outbox/deliveries: %s", held.message.message_id, error)
 
 
 def _write(file: IO[str], message_id: str, note: _Note) -> None:
-    result, detail = note.outcome or (None, None)
-    try:
-        file.seek(0)
-        file.truncate()
-        json.dump({"message_id": message_id, "begun": note.begun, "result": result, "detail": detail}, file)
-        file.flush()
-        if result:
-            os.fsync(file.fileno())
-    except OSError as error:  # the database is told all the same
-        log.warning("a note on message %s could not be kept in outbox/deliveries: %s", message_id, error)
+    result, detail = note.outcome or (None, "")
+    content = {"message_id": message_id, "begun": note.begun, "result": result, "detail": detail[:LONGEST_DETAIL]}
+    file.seek(0)
+    # As long each time: the end of an attempt takes the place of its beginning, and finds room on a full disk too.
+    file.write(json.dumps(content).ljust(NOTE_BYTES))
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _remove_file(settings: Settings, id_: int) -> None:

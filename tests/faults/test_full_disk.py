@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import pytest
 
-from pdk_pipeline import database
+from pdk_pipeline import channels, database, outbox
 from pdk_pipeline.config import Settings
 from pdk_pipeline.errors import DiskFull
 from tests.conftest import log_of, record, rows
@@ -57,3 +60,38 @@ def test_reading_on_a_full_disk_either_works_or_says_so(home, log, small_disk):
     take_in(home, log)
     with small_disk.filled(), pytest.raises(DiskFull), database.reading(home):
         pass
+
+
+@pytest.fixture
+def lease(home):
+    """A message that is to be sent now."""
+    with database.writing(home) as db:
+        notice = outbox.Notice("daily_2026-11-23", "ann@example.org", "smtp", "subject", "text", "", 1, [])
+        outbox.put(db, home, notice, None, now=time.time())
+    (one,) = outbox.hand_out(home)
+    return one
+
+
+def test_no_mail_is_sent_when_there_is_no_room_to_note_that_it_was(lease, home, small_disk, monkeypatch):
+    monkeypatch.setattr(channels, "send", lambda *_, **__: pytest.fail("it was sent"))
+    (home.outbox / "deliveries").mkdir(parents=True)
+    with database.reading(home), small_disk.filled():
+        outcome = outbox.attempt(home, lease)
+    assert outcome == (outbox.Result.FAILED, "outbox/deliveries: No space left on device")
+
+
+def test_a_mail_that_was_sent_is_noted_though_the_disk_is_full_by_then(lease, home, small_disk, monkeypatch):
+    # Given a disk that is filled while a mail is under way, and a sender that dies before it can tell anybody
+    with contextlib.ExitStack() as held:
+
+        def send(*_, **__):
+            held.enter_context(small_disk.filled())
+            return "250 taken"
+
+        monkeypatch.setattr(channels, "send", send)
+        with database.reading(home):
+            assert outbox.attempt(home, lease).result is outbox.Result.SENT
+    # Then the next one knows of it, and does not send it again
+    monkeypatch.setattr(channels, "send", lambda *_, **__: pytest.fail("it was sent again"))
+    assert outbox.hand_out(home) == []
+    assert rows(home, "SELECT state FROM notification") == [("sent",)]
