@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +149,7 @@ class Waiting:
         from redis.exceptions import RedisError  # noqa: PLC0415  (loaded with the result backend, not before)
 
         backend = app.backend
-        window = list(self.pending)[:LOOK_AT]
+        window = list(itertools.islice(self.pending, LOOK_AT))
         keys = [backend.get_key_for_task(self.calls[index].id) for index in window]
         try:
             payloads = backend.mget(keys)
@@ -190,7 +191,7 @@ class Waiting:
                 self.seems_lost = True
             else:
                 # Taking a message out and noting it as taken are two steps, and a worker was killed between them.
-                send(self.url, list(self.pending.values())[:LOOK_AT])
+                send(self.url, list(itertools.islice(self.pending.values(), LOOK_AT)))
 
 
 def _is_lost(call: Call) -> bool:

@@ -23,12 +23,16 @@ def outcomes(
     from pdk_pipeline.config import settings
     from workers import dispatch
 
-    parts = dict.fromkeys(range(len(calls)), 0.0)
+    parts = [0.0] * len(calls)
+    whole = 0.0
     with progress_bar(what, is_wanted=not is_quiet and bool(calls)) as show:
 
         def on_progress(index: int, done: int, total: int) -> None:
-            parts[index] = done / total if total else 1.0
-            show(sum(parts.values()) / len(parts))
+            nonlocal whole
+            part = done / total if total else 1.0
+            whole += part - parts[index]
+            parts[index] = part
+            show(whole / len(parts))
 
         try:
             for index, outcome in dispatch.run(settings(), calls, local=local, on_progress=on_progress, on_note=say):
