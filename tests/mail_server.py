@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email
 import email.policy
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -69,13 +70,30 @@ class MailServer:
         """It takes a mail's content, and then says nothing."""
         self.dawdles = False
         """It says something every moment, and does not come to the point."""
+        self.hangs_up_instead_of_yes = False
+        """It takes a mail, and nobody hears that it has."""
         self._news = threading.Condition()
-        self._controller = _Controller(self, hostname="127.0.0.1", port=0, **options)
+        self._options = options
+        self._controller = self._new_controller(port=0)
+
+    def _new_controller(self, *, port: int) -> _Controller:
+        return _Controller(self, hostname="127.0.0.1", port=port, **self._options)
 
     def __enter__(self) -> Self:
         self._controller.start()
         self.connections = 0
         return self
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody listens, and every connection that there is breaks."""
+        port = self.port
+        self._controller.stop()
+        try:
+            yield
+        finally:
+            self._controller = self._new_controller(port=port)
+            self._controller.start()
 
     def __exit__(self, *_: object) -> None:
         self._controller.stop()
@@ -130,6 +148,8 @@ class MailServer:
             with self._news:
                 self.mails.append(Mail(envelope.mail_from, recipient, envelope.content, message, login))
                 self._news.notify_all()
+        if self.hangs_up_instead_of_yes:
+            server.transport.abort()
         return f"250 taken as {len(self.mails)}"
 
 

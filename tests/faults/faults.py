@@ -6,15 +6,18 @@ import contextlib
 import json
 import random
 import signal
+import sqlite3
 import subprocess
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
 from tests.faults.installation import Installation, _kill, filled
+from tests.mail_server import MailServer
 from workers.queues import PRIORITY_STEPS, QUEUES
 
 SEPARATOR = "\x06\x16"
@@ -154,6 +157,17 @@ class Faults:
             found = queue and redis.rpop(queue)
             return f"dropped {json.loads(found)['headers']['task']}" if found else None
 
+    def delay(self) -> str | None:
+        """Others overtake it."""
+        with self.site.redis() as redis:
+            queue = self._catch(redis)
+            found = queue and redis.rpop(queue)
+            if not found:
+                return None
+            time.sleep(self._seconds())
+            redis.lpush(queue, found)
+            return f"held up {json.loads(found)['headers']['task']}"
+
     def drop_in_hand(self) -> str | None:
         """As if a worker had been killed between taking a message out and noting so."""
         with self.site.redis() as redis:
@@ -180,26 +194,53 @@ class Faults:
             time.sleep(self._seconds())
         return "filled the disk"
 
+    def hold_database(self) -> str | None:
+        """Somebody has begun to write it by hand, and thinks."""
+        with (
+            contextlib.suppress(sqlite3.OperationalError),
+            contextlib.closing(sqlite3.connect(self.site.settings.database, isolation_level=None)) as db,
+        ):
+            db.execute("BEGIN IMMEDIATE")
+            time.sleep(self._seconds())
+            db.execute("ROLLBACK")
+            return "held the database"
+        return None
+
     def break_mail(self) -> str:
-        mail = self.site.mail
-        how = self.chance.choice(["refuses", "hangs", "hangs up", "greets nobody"])
-        if how == "refuses":
-            mail.on_content = lambda _envelope: "451 try later"
-        elif how == "greets nobody":
-            mail.on_sender = lambda _sender: "421 going down"
-        elif how == "hangs":
-            mail.is_silent = True
-        else:
-            mail.hangs_up_in_data = True
-        time.sleep(self._seconds())
-        heal_mail(self.site)
+        how = self.chance.choice(list(WAYS_TO_BREAK_MAIL))
+        with WAYS_TO_BREAK_MAIL[how](self.site.mail):
+            time.sleep(self._seconds())
+        heal_mail(self.site.mail)
         return f"the mail server {how}"
 
 
-def heal_mail(site: Installation) -> None:
-    site.mail.on_content = lambda _envelope: None
-    site.mail.on_sender = lambda _sender: None
-    site.mail.is_silent = site.mail.hangs_up_in_data = False
+def _so(name: str, value: object) -> Callable[[MailServer], AbstractContextManager[object]]:
+    """It is so, until it is healed."""
+
+    def make_so(mail: MailServer) -> AbstractContextManager[object]:
+        setattr(mail, name, value)
+        return contextlib.nullcontext()
+
+    return make_so
+
+
+WAYS_TO_BREAK_MAIL = {
+    "is away": MailServer.away,
+    "greets nobody": _so("on_sender", lambda _: "421 going down"),
+    "knows nobody just now": _so("on_recipient", lambda _: "450 the mailbox is busy"),
+    "talks nonsense": _so("on_recipient", lambda _: "what?"),
+    "refuses": _so("on_content", lambda _: "451 try later"),
+    "hangs": _so("is_silent", value=True),
+    "dawdles": _so("dawdles", value=True),
+    "hangs up": _so("hangs_up_in_data", value=True),
+    "hangs up instead of yes": _so("hangs_up_instead_of_yes", value=True),
+}
+"""A refusal for good is not among them: it changes what people are told (see test_delivery)."""
+
+
+def heal_mail(mail: MailServer) -> None:
+    mail.on_content = mail.on_sender = mail.on_recipient = lambda _: None
+    mail.is_silent = mail.dawdles = mail.hangs_up_in_data = mail.hangs_up_instead_of_yes = False
 
 
 WEIGHTS: dict[Callable[[Faults], str | None], int] = {
@@ -214,11 +255,13 @@ WEIGHTS: dict[Callable[[Faults], str | None], int] = {
     Faults.stop_up: 1,
     Faults.kill_command: 2,
     Faults.freeze: 3,
+    Faults.delay: 3,
     Faults.duplicate: 4,
     Faults.drop: 4,
     Faults.drop_in_hand: 3,
     Faults.forget: 1,
     Faults.fill_disk: 3,
-    Faults.break_mail: 3,
+    Faults.hold_database: 2,
+    Faults.break_mail: 5,
 }
 """How often each comes."""

@@ -65,7 +65,7 @@ class Trial:
                 wrong.append(traceback.format_exc())
                 self.faults = 0
             disturber.join()
-            heal_mail(site)
+            heal_mail(site.mail)
             site.see_that_it_is_up()
             try:
                 if not wrong:
