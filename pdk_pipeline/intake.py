@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import hashlib
 import os
@@ -77,6 +78,7 @@ def _no_progress(_done: int, _total: int) -> None:
     pass
 
 
+@functools.cache
 def sender() -> str:
     """Who hands over a log from here."""
     try:
@@ -317,5 +319,4 @@ def _give_up(settings: Settings, db: Connection, delivery: _Delivery, reason: st
 
 
 def _outcome(delivery: _Delivery) -> Outcome:
-    name = readable(delivery.name.encode("utf-8", "surrogateescape"))
-    return Outcome(name, delivery.id, delivery.options.sender or sender())
+    return Outcome(spool.shown(delivery.name), delivery.id, delivery.options.sender or sender())

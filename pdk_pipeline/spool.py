@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from pdk_pipeline.durable import sync
 from pdk_pipeline.errors import SpoolUnusable
-from pdk_pipeline.formats.text import readable
+from pdk_pipeline.formats.text import in_one_line, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,26 +84,27 @@ def collect(settings: Settings, *, is_busy: bool = False) -> Collected:
     settled_before = _clock_of(incoming) - settings.settle_seconds
     for path, about in _files(incoming, collected.left):
         if not stat.S_ISREG(about.st_mode):
-            collected.left.append(f"{_shown(path)}: it is not a regular file")
+            collected.left.append(f"{shown(path)}: it is not a regular file")
         elif settled_before < about.st_mtime <= settled_before + 2 * settings.settle_seconds + CLOCK_SLACK_SECONDS:
             # A time further ahead is no growth, but a clock that was wrong.
             collected.growing += 1
         elif not os.access(path, os.R_OK):
-            collected.left.append(f"{_shown(path)}: it may not be read")
+            collected.left.append(f"{shown(path)}: it may not be read")
         else:
             try:
-                collected.claims.append((_claim(settings, path), _shown(path.name)))
+                collected.claims.append((_claim(settings, path), shown(path.name)))
             except FileNotFoundError:
                 continue  # another sweep has it
             except OSError as error:
-                collected.left.append(f"{_shown(path)}: {error.strerror}")
+                collected.left.append(f"{shown(path)}: {error.strerror}")
     collected.claims.extend(_left_behind(settings, is_busy=is_busy))
     _tidy(settings)
     return collected
 
 
-def _shown(path: Path | str) -> str:
-    return readable(os.fsencode(path))
+def shown(path: Path | str) -> str:
+    """A file's name or path as people are shown it."""
+    return in_one_line(readable(os.fsencode(path)))
 
 
 def _clock_of(directory: Path) -> float:
@@ -131,7 +132,7 @@ def _files(directory: Path, left: list[str]) -> Iterator[tuple[Path, os.stat_res
         except OSError as error:
             if place == directory:
                 raise SpoolUnusable(f"{place}: {error.strerror}") from None
-            left.append(f"{_shown(place)}: {error.strerror}")
+            left.append(f"{shown(place)}: {error.strerror}")
             continue
         for entry in entries:
             if entry.name.startswith("."):
@@ -201,7 +202,7 @@ def _left_behind(settings: Settings, *, is_busy: bool) -> Iterator[tuple[str, st
                 place.rmdir()  # killed between making it and filling it
             else:
                 os.utime(place)  # handed over now: the next sweep waits again
-                yield place.name, _shown(log.name)
+                yield place.name, shown(log.name)
 
 
 def claims(settings: Settings) -> list[tuple[str, str]]:
@@ -214,7 +215,7 @@ def claims(settings: Settings) -> list[tuple[str, str]]:
         with contextlib.suppress(OSError):
             log = None if place.name.startswith(".") else next(place.iterdir(), None)
             if log:
-                found.append((place.name, _shown(log.name)))
+                found.append((place.name, shown(log.name)))
     return found
 
 

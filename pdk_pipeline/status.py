@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline import database, nights, outbox, quarantine, spool
@@ -13,8 +15,6 @@ from pdk_pipeline.doctor import LITTLE_SPACE_BYTES
 from pdk_pipeline.errors import DatabaseTooOld, NoDatabase
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pdk_pipeline.config import Settings
     from pdk_pipeline.database import Connection
     from pdk_pipeline.nights import Night, Step
@@ -111,9 +111,13 @@ def _look_at_files(settings: Settings, status: Status) -> None:
 
 
 def _regular_files(directory: Path) -> list[Path]:
-    if not directory.is_dir():
-        return []
-    return [path for path in directory.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    """Everything in and below a directory but what is hidden, and what links lead to."""
+    found = []
+    for place, directories, names in os.walk(directory):
+        directories[:] = [name for name in directories if not name.startswith(".")]
+        paths = (Path(place, name) for name in names if not name.startswith("."))
+        found += [path for path in paths if path.is_file() and not path.is_symlink()]
+    return found
 
 
 def _age(claim: Path) -> float | None:

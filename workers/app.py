@@ -15,6 +15,7 @@ from celery.signals import after_setup_logger
 import beat_schedule
 from pdk_pipeline.config import settings
 from pdk_pipeline.errors import TaskFailed
+from pdk_pipeline.formats.text import in_one_line
 from workers import broker, connection
 from workers.queues import DEFAULT, PRIORITY_STEPS, QUEUES, ROUTINE, route
 
@@ -89,7 +90,7 @@ def _in_words(outcome: Any) -> str:
     if not isinstance(outcome, dict):
         return str(outcome)
     facts = {
-        name: ",".join(map(str, value[:3])) if isinstance(value, list) else value
+        name: ",".join(map(in_one_line, map(str, value[:3]))) if isinstance(value, list) else in_one_line(str(value))
         for name, value in outcome.items()
         if value and name not in UNTOLD and not isinstance(value, dict)
     }

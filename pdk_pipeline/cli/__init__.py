@@ -5,6 +5,7 @@ Commands import what they need when they run, so that `pdk --help` stays quick.
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING
 
@@ -100,6 +101,8 @@ for command in (
 def main(arguments: Sequence[str] | None = None) -> None:
     """The script `pdk`: run a command, tell errors in one line, exit 0, 1 (our error) or 2 (usage)."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text, a terminal may speak ASCII
     sys.exit(_exit_status(arguments))
 
 

@@ -47,8 +47,8 @@ def check(files: tuple[str, ...], format_: str | None, quiet: bool, as_json: boo
     for file in files:
         try:
             one = _check(file, format_)
-        except UnreadableLog as error:
-            say(str(error))
+        except (UnreadableLog, OSError) as error:  # of this one; the others may be well
+            say(f"{file}: {error.strerror}" if isinstance(error, OSError) else str(error))
             is_good = False
             continue
         checked.append(one)

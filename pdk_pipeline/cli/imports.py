@@ -112,7 +112,7 @@ def _calls(
             is_whole = False
         else:
             path = os.path.abspath(file)  # noqa: PTH100  (a link keeps the name that it was given)
-            calls.append(Call("import_log", (path, uuid.uuid4().hex, options, archive), file))
+            calls.append(Call("import_log", (path, uuid.uuid4().hex, options, archive), spool.shown(file)))
     return calls, is_whole
 
 

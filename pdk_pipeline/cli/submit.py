@@ -40,9 +40,10 @@ def submit(files: tuple[str, ...], again: bool, wait_seconds: float, quiet: bool
             if parcel.bad:
                 say(f"{file}: {parcel.bad:,} bad records go into the quarantine there; {parcel.first_problem}")
             received = submission.submit(settings(), parcel, wait_seconds=wait_seconds, on_note=say)
-        except PdkError as error:
-            say(str(error) if file in str(error) else f"{file}: {error}")
-            told.append({"file": file, "error": str(error)})
+        except (PdkError, OSError) as error:
+            reason = str(error.strerror) if isinstance(error, OSError) else str(error)
+            say(reason if file in reason else f"{file}: {reason}")
+            told.append({"file": file, "error": reason})
             is_whole = False
             if isinstance(error, (BrokerUnavailable, BrokerUntrusted, NotPermitted)) and number < len(files):
                 # It would be the same with each of them.

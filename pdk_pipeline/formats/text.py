@@ -25,3 +25,10 @@ def readable(text: bytes) -> str:
     if b"\0" in text:
         text = text.replace(b"\0", b"\\0")
     return text.decode("utf-8", "backslashreplace")
+
+
+def in_one_line(text: str) -> str:
+    r"""Text that can be printed and stays in its line, as a file's name need not: \n and the like as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
