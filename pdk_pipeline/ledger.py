@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline.database import transaction
@@ -65,7 +65,7 @@ class Outcome:
 
     def as_json(self) -> dict[str, Any]:
         """For the ledger, for a task's result and for programs."""
-        return asdict(self)
+        return vars(self).copy()  # `asdict` would copy every message and run too, for every log
 
 
 def recorded(db: Connection, delivery: str) -> Outcome | None:
@@ -190,7 +190,7 @@ def close_entry(db: Connection, entry: int, outcome: Outcome) -> None:
             outcome = :outcome
         WHERE id = :entry
         """,
-        outcome.as_json() | {"entry": entry, "outcome": json.dumps(outcome.as_json())},
+        vars(outcome) | {"entry": entry, "outcome": json.dumps(vars(outcome))},
     )
     forget_attempts(db, outcome.delivery)
 

@@ -7,6 +7,7 @@ when its files are XML. A module is loaded when it is first needed: commands are
 from __future__ import annotations
 
 import importlib
+import re
 from typing import TYPE_CHECKING, Protocol, cast
 
 from pdk_pipeline.errors import UnknownFormat
@@ -50,8 +51,8 @@ MARKUP = ("ctest", "junit")
 FORMATS = (*MARKUP, "pdk")
 """All, by name. The PDK log is the last: it takes anything."""
 
-_BEFORE_MARKUP = b" \t\r\n\0\xef\xbb\xbf\xff\xfe"
-"""White space and marks of byte order, in any encoding."""
+_MARKUP_BEGINS = re.compile(rb"(?:START\n)?[ \t\r\n\0\xef\xbb\xbf\xff\xfe]*+<")
+"""A `<` behind white space and marks of byte order, in any encoding. The quarantine puts a START before it."""
 
 
 def named(name: str) -> Format:
@@ -63,7 +64,6 @@ def named(name: str) -> Format:
 
 def detect(beginning: bytes) -> Format:
     """The format of a log that begins so."""
-    # The quarantine keeps records of XML behind a START, as it does others.
-    is_markup = beginning.removeprefix(b"START\n").lstrip(_BEFORE_MARKUP).startswith(b"<")
+    is_markup = _MARKUP_BEGINS.match(beginning)
     names = (name for name in FORMATS if is_markup or name not in MARKUP)
     return next(format_ for format_ in map(named, names) if format_.recognises(beginning))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
@@ -44,6 +45,7 @@ class Unfit(NamedTuple):
     """By rule not a test, rather than bad."""
 
 
+@lru_cache(maxsize=8192)  # the next machine runs the same tests
 def clean_name(name: str) -> str:
     """A test's name as it is kept. Source: the PDK log format, "Test names are cleaned on the way in"."""
     if _CLEAN.fullmatch(name) and not name.endswith(_ENDINGS):

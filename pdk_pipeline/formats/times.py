@@ -6,7 +6,6 @@ import re
 from datetime import datetime, tzinfo
 from functools import lru_cache
 
-_SECONDS = re.compile(r"-?\d+(?:\.\d*)?")
 _CTIME = re.compile(r"(?:\w{3} )?(\w{3}) +(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4})")
 # fmt: off
 _MONTHS = {
@@ -23,7 +22,8 @@ def parse_time(text: str, zone: tzinfo | None) -> float | None:
     `zone` is that of a time which names none; None is the machine's own.
     Source: the PDK log format, fields `start_time`, `end_time`.
     """
-    if _SECONDS.fullmatch(text):
+    whole, _, part = text.partition(".")
+    if whole.removeprefix("-").isdecimal() and (part.isdecimal() or not part):
         seconds = float(text)
         return seconds if -_LATEST < seconds < _LATEST else None
     return _parse_date(text, zone)
