@@ -9,6 +9,7 @@ from pdk_pipeline.database import unpack
 from pdk_pipeline.errors import UnknownTest
 from pdk_pipeline.results import Result
 from pdk_pipeline.runs import NIGHT
+from pdk_pipeline.selection import is_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,10 @@ class Past(NamedTuple):
 def results(db: Connection, run: Run, selection: Selection) -> Iterator[Result]:
     """The selected results of a run, in the order of their import."""
     condition, values = selection.condition()
+    # The results of a test, of all runs, lie together in the index for its history, and are few beside those of a run;
+    # the plus sign keeps SQLite from going through all of these.
+    is_named = selection.tests and not any(map(is_pattern, selection.tests))
+    of_run = "+result.run_id = ?" if is_named else "result.run_id = ?"
     cursor = db.execute(
         f"""
         SELECT test.project, environment.host, environment.context, environment.custom, test.name,
@@ -44,7 +49,7 @@ def results(db: Connection, run: Run, selection: Selection) -> Iterator[Result]:
         FROM result
         JOIN test ON test.id = result.test_id
         JOIN environment ON environment.id = result.environment_id
-        WHERE result.run_id = ? AND {condition}
+        WHERE {of_run} AND {condition}
         ORDER BY result.id
         """,  # noqa: S608  (the condition holds column names and question marks)
         (run.id, *values),
@@ -100,25 +105,31 @@ def history(db: Connection, selection: Selection, *, most_runs: int) -> list[Pas
     Raises UnknownTest.
     """
     condition, values = selection.condition()
+    # By the index for the history first, which tells the runs; CROSS JOIN is SQLite's word for this order and no other.
+    of_tests = "FROM test CROSS JOIN result ON result.test_id = test.id"
     rows = db.execute(
         f"""
-        WITH picked AS (
-            SELECT run.id AS run_id, run.name AS run_name, {NIGHT} AS night, test.project, environment.host,
-                environment.context, environment.custom, test.name, result.status, result.attn,
-                result.start_time, result.end_time,
-                dense_rank() OVER (ORDER BY {NIGHT} DESC, run.id DESC) AS age
-            FROM test
-            JOIN result ON result.test_id = test.id
-            JOIN environment ON environment.id = result.environment_id
-            JOIN run ON run.id = result.run_id AND run.deleted_at IS NULL
-            WHERE {condition}
+        WITH newest AS MATERIALIZED (
+            SELECT run.id AS run_id, run.name AS run_name, {NIGHT} AS night
+            FROM run
+            WHERE run.deleted_at IS NULL AND run.id IN (
+                SELECT result.run_id {of_tests}
+                CROSS JOIN environment ON environment.id = result.environment_id
+                WHERE {condition}
+            )
+            ORDER BY night DESC, run.id DESC
+            LIMIT ?
         )
-        SELECT run_name, project, host, context, custom, name, status, attn, start_time, end_time
-        FROM picked
-        WHERE age <= ?
-        ORDER BY project, name, host, context, custom, night, run_id
+        SELECT newest.run_name, test.project, environment.host, environment.context, environment.custom, test.name,
+            result.status, result.attn, result.start_time, result.end_time
+        {of_tests}
+        CROSS JOIN newest ON newest.run_id = result.run_id
+        CROSS JOIN environment ON environment.id = result.environment_id
+        WHERE {condition}
+        ORDER BY test.project, test.name, environment.host, environment.context, environment.custom,
+            newest.night, newest.run_id
         """,  # noqa: S608  (the condition holds column names and question marks)
-        (*values, most_runs),
+        (*values, most_runs, *values),
     ).fetchall()
     if not rows:
         raise UnknownTest(" ".join(selection.tests), advice=suggestion(db, selection))

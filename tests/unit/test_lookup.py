@@ -173,3 +173,42 @@ def test_a_test_that_is_not_there_is_told_with_one_like_it(home, name, told):
     with pytest.raises(UnknownTest) as unknown:
         history(home, name)
     assert str(unknown.value) == f"There is no such test: {told}"
+
+
+# Few among many -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def year(home, make_log):
+    """Many nights with a test, in a run each, and one night with very many others too."""
+    for number in range(60):
+        take_in(home, make_log("a", record("t"), test_run=f"daily_2026-{number // 28 + 1:02}-{number % 28 + 1:02}"))
+    take_in(home, make_log("b", record("t", log="found"), *(record(f"t{number}") for number in range(3_000))))
+
+
+def steps(home, look) -> int:
+    """How many hundred steps SQLite's machine takes for it."""
+    taken = []
+    with database.reading(home) as db:
+        db.set_progress_handler(lambda: taken.append(1), 100)
+        look(db)
+    return len(taken)
+
+
+@pytest.mark.usefixtures("year")
+@pytest.mark.parametrize("kinds", [{}, {"hosts": ("banana",)}, {"projects": ("calib",), "statuses": ("P", "F")}])
+def test_to_find_one_result_not_all_of_its_run_are_gone_through(home, kinds):
+    def look(db):
+        (result,) = lookup.results(db, runs.find(home, db, RUN), Selection(tests=("t",), **kinds))
+        assert result.log == b".found\n"
+
+    assert steps(home, look) < 10
+
+
+@pytest.mark.usefixtures("year")
+def test_what_a_test_did_lately_does_not_take_as_long_as_all_that_it_ever_did(home):
+    def look(most_runs):
+        return steps(home, lambda db: lookup.history(db, Selection(tests=("t",)), most_runs=most_runs))
+
+    assert look(3) < 35
+    assert look(100) < 70
