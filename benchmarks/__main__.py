@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import shlex
+import sqlite3
+import sys
 import tempfile
+import time
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,28 +18,33 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import commands, expecting, importing, purge
+from benchmarks import commands, comparison, expecting, importing, looking_up, night, purge, submitters
 from benchmarks.measuring import Measured, Workplace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 MEASURES: dict[str, Callable[[Workplace], Iterator[Measured]]] = {
-    "commands": commands.start,
-    "import": importing.speed,
     "process": importing.whole_process,
-    "queue": importing.through_the_queue,
+    "import": importing.speed,
     "memory": importing.memory,
-    "lookup": importing.lookup_of_one,
-    "million": importing.million,
+    "queue": importing.through_the_queue,
+    "night": night.million,
+    "comparison": comparison.million,
     "expected": expecting.million,
     "purge": purge.ten_million,
+    "lookup": looking_up.ten_million,
+    "commands": commands.start,
+    "submitters": submitters.at_once,
 }
-"""By the name to ask for; to add one, write a function that yields what it has measured."""
+"""By the name to ask for, in the order of the table; to add one, write a function that yields what it has measured."""
+
+LAST = "purge"
+"""Takes apart the database in which others look something up."""
 
 
-def main() -> None:
-    """Measure, and print each line as soon as it is known."""
+def main() -> int:
+    """Measure, and print the table. Exit status 1 when something could not be measured, not when it is slow."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speeds, sizes and memory.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(MEASURES)}; all if none is named")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each; the median counts")
@@ -45,38 +55,71 @@ def main() -> None:
     unknown = set(wanted.names) - MEASURES.keys()
     if unknown:
         parser.error(f"there is no {', '.join(sorted(unknown))}")
-    console = Console()
-    console.print(_machine())
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(machine())
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pdk-benchmarks-", dir=wanted.directory) as directory:
         place = Workplace(Path(directory), wanted.repeats, wanted.logs, shlex.split(wanted.pandokia))
-        measured: list[Measured] = []
-        for name in wanted.names or MEASURES:
-            with console.status(f"measuring: {name}"):
-                measured += MEASURES[name](place)
-    console.print(_table(measured))
+        names = [name for name in MEASURES if not wanted.names or name in wanted.names]
+        measured, failed = measure(place, names)
+    console.print(table(measured))
+    console.print(f"{verdict(measured)}; measured in {(time.monotonic() - began) / 60:.1f} minutes")
+    if failed:
+        console.print(f"[red]could not be measured: {', '.join(failed)}[/red]")
+    return 1 if failed else 0
 
 
-def _machine() -> str:
-    models = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-              if line.startswith("model name")]  # fmt: skip
-    cores = len(os.sched_getaffinity(0))
-    return f"{datetime.now(tz=UTC):%Y-%m-%d}, {models[0]}, {cores} cores, load {os.getloadavg()[0]:.1f}"
+def machine() -> str:
+    """The date, what it is measured on, and whether that had other work."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text().splitlines() if about.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return (
+        f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC, {models[0] if models else platform.machine()}, "
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    )
 
 
-def _table(measured: list[Measured]) -> Table:
-    table = Table("what", "median", "lowest … highest", "target", "")
-    for column in table.columns[1:4]:
+def measure(place: Workplace, names: Sequence[str]) -> tuple[dict[str, list[Measured]], list[str]]:
+    """Measure what is named. Returns the lines by name, and the names of what could not be measured."""
+    measured: dict[str, list[Measured]] = {name: [] for name in names}
+    failed = []
+    for name in sorted(names, key=LAST.__eq__):
+        began = time.monotonic()
+        try:
+            measured[name] += MEASURES[name](place)
+        except Exception:  # noqa: BLE001  (whatever it is, the others can be measured)
+            traceback.print_exc()
+            failed.append(name)
+        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return measured, failed
+
+
+def verdict(measured: Mapping[str, Sequence[Measured]]) -> str:
+    """How many targets were reached."""
+    held = [one.is_reached for lines in measured.values() for one in lines if one.is_reached is not None]
+    return f"{sum(held)} of {len(held)} targets reached"
+
+
+def table(measured: Mapping[str, Sequence[Measured]]) -> Table:
+    """All lines, by name; ratios come first, since absolute times differ from machine to machine."""
+    made = Table("", "what", "median", "lowest … highest", "target", "")
+    for column in made.columns[2:5]:
         column.justify = "right"
-    for one in measured:
-        target = _number(one.at_most or one.at_least or 0)
-        table.add_row(
-            one.what,
-            f"{_number(one.median)} {one.unit}",
-            f"{_number(min(one.values))} … {_number(max(one.values))}",
-            f"≤ {target}" if one.at_most is not None else f"≥ {target}" if one.at_least is not None else "",
-            {True: "reached", False: "[red]missed[/red]", None: ""}[one.is_reached],
-        )
-    return table
+    for name, lines in measured.items():
+        for number, one in enumerate(sorted(lines, key=lambda line: line.unit != "times")):
+            target = _number(one.at_most if one.at_most is not None else one.at_least or 0)
+            made.add_row(
+                "" if number else name,
+                one.what,
+                f"{_number(one.median)} {one.unit}",
+                f"{_number(min(one.values))} … {_number(max(one.values))}" if len(one.values) > 1 else "",
+                f"≤ {target}" if one.at_most is not None else f"≥ {target}" if one.at_least is not None else "",
+                {True: "reached", False: "[red]missed[/red]", None: ""}[one.is_reached],
+            )
+        made.add_section()
+    return made
 
 
 def _number(value: float) -> str:
@@ -84,4 +127,4 @@ def _number(value: float) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

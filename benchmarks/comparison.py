@@ -16,24 +16,33 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.measuring import Measured
 from pdk_pipeline import comparison, database, report, runs
 from pdk_pipeline.config import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from benchmarks.measuring import Workplace
     from pdk_pipeline.database import Connection
 
-HOSTS, CONTEXTS, PROJECTS, NIGHTS = 100, 2, 5, 14
+HOSTS, CONTEXTS, PROJECTS = 100, 2, 5
 LAST = date(2026, 11, 23)
 STILL = 0.7
 """The part of the failing results that goes on failing the next night."""
 
 MOST_LINES = 200
+_REPORT = ("report built", "report as text", "report as a page")
 
 
 def measure(
-    home: Path, *, results: int = 1_000_000, failing: float = 0.01, missing: float = 0.01, silent_hosts: int = 2
+    home: Path,
+    *,
+    results: int = 1_000_000,
+    nights: int = 14,
+    failing: float = 0.01,
+    missing: float = 0.01,
+    silent_hosts: int = 2,
 ) -> dict[str, float]:
     """CPU seconds that each step takes in a database made in the empty directory `home`, and how much it tells.
 
@@ -50,8 +59,8 @@ def measure(
         clock = time.process_time()
 
     with database.writing(settings) as db:
-        _make(db, results // (HOSTS * CONTEXTS), failing, missing, silent_hosts)
-    step(f"{NIGHTS} nights made")
+        _make(db, nights, results // (HOSTS * CONTEXTS), failing, missing, silent_hosts)
+    step(f"{nights} nights made")
     with closing(database.connect(settings.database, read_only=True)) as db:
         run = runs.find(settings, db, f"daily_{LAST}")
         clock = time.process_time()
@@ -70,7 +79,16 @@ def measure(
     return told
 
 
-def _make(db: Connection, tests: int, failing: float, missing: float, silent_hosts: int) -> None:
+def million(place: Workplace, results: int = 1_000_000, nights: int = 4) -> Iterator[Measured]:
+    """The newest of a few nights against the one before. Once: what takes long is to make them."""
+    told = measure(place.fresh_home().home, results=results, nights=nights)
+    what = f"a night of {results:,} results against the one before, after {nights - 2} others"
+    yield Measured(f"{what}: {told['changes']:,.0f} changes", [told["compared"]], "s")
+    yield Measured("the report of them, as text and as a page", [sum(told[step] for step in _REPORT)], "s")
+    place.tidy()
+
+
+def _make(db: Connection, nights: int, tests: int, failing: float, missing: float, silent_hosts: int) -> None:
     chance = random.Random(1)
     places = list(product(range(HOSTS), range(CONTEXTS)))
     db.executemany(
@@ -83,8 +101,8 @@ def _make(db: Connection, tests: int, failing: float, missing: float, silent_hos
     )
     cells = len(places) * tests
     bad: dict[int, str] = {}
-    for night in range(1, NIGHTS + 1):
-        name = f"daily_{LAST - timedelta(days=NIGHTS - night)}"
+    for night in range(1, nights + 1):
+        name = f"daily_{LAST - timedelta(days=nights - night)}"
         db.execute("INSERT INTO run (id, name, created_at) VALUES (?, ?, ?)", (night, name, night * 86_400.0))
         bad = {cell: status for cell, status in bad.items() if chance.random() < STILL}
         while len(bad) < cells * failing:

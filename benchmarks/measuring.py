@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import statistics
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pdk_pipeline.config import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 PDK = (sys.executable, "-c", "from pdk_pipeline.cli import main; main()")
 
@@ -88,6 +89,25 @@ class Workplace:
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, [str(part) for part in command])
         return Finished(seconds, usage.ru_maxrss / 1024)
+
+
+@contextlib.contextmanager
+def up(settings: Settings) -> Iterator[None]:
+    """A `pdk up` of a home, for as long as the inside lasts."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PDK_")}
+    environment |= {"PDK_HOME": str(settings.home), "PDK_TIMEZONE": "UTC"}
+    command = [*PDK, "up", "--no-flower"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as one:
+        assert one.stdout
+        try:
+            if not any("ready; Ctrl-C" in line for line in one.stdout):
+                raise RuntimeError("pdk up has ended before it was ready")
+            yield
+        finally:
+            one.terminate()
+            one.communicate()
 
 
 def in_memory(paths: Sequence[Path]) -> int:

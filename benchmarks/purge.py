@@ -2,24 +2,21 @@
 
     python -m benchmarks purge
 
-Ten nights of a million results on a hundred machines, a quarter of a million tests, each on four machines; written
-straight into the tables. A result has a log of 600 bytes, which compress to about a tenth, in blocks of four hundred.
+The database is that of `large`; nothing else can be measured with it afterwards.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import random
 import subprocess
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-import zstandard
-
-from benchmarks.measuring import PDK, Measured, Workplace
-from pdk_pipeline import backup, clean, config, database, deletion, ledger, retention, runs
-from pdk_pipeline.ingest import COMPRESSION_LEVEL
+from benchmarks import large
+from benchmarks.large import MB, TEN_MILLION
+from benchmarks.measuring import PDK, Measured, Workplace, up
+from pdk_pipeline import backup, clean, config, database, deletion, retention, runs
 from pdk_pipeline.keep import Keep
 from pdk_pipeline.selection import Selection
 from pdk_pipeline.steps import Time
@@ -28,97 +25,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from benchmarks.large import Size
     from pdk_pipeline.config import Settings
     from pdk_pipeline.steps import Place, Step
 
-MB = 1_000_000
-LOGS_A_BLOCK = 400
-LOG_BYTES = 600
-DIFFERENT_BLOCKS = 20
 PAUSE_SECONDS = 0.05
 
 
-class Size(NamedTuple):
-    """How much there is."""
-
-    nights: int = 10
-    results: int = 1_000_000
-    """Of a night."""
-    hosts: int = 100
-
-
-def ten_million(place: Workplace, size: Size = Size()) -> Iterator[Measured]:  # noqa: B008  (nobody changes it)
-    """All of it, one after the other; each thing is done to some of the nights."""
-    settings = place.fresh_home()
-    make(settings, size)
-    yield Measured(f"{size.nights * size.results:,} results: the database", [_file_size(settings) / MB], "MB")
-    nights = iter(f"daily_2026-01-{night + 1:02}" for night in range(size.nights))
+def ten_million(place: Workplace, size: Size = TEN_MILLION) -> Iterator[Measured]:
+    """All of it, one after the other; each thing is done to some of the large runs."""
+    settings = large.database_of(place, size)
+    yield Measured("the database", [_file_size(settings) / MB], "MB")
+    nights = [large.night_name(number) for number in range(size.nights)]
     with database.kept_open():
-        yield from _deleted_and_cleaned(settings, [next(nights) for _ in range(3)], size)
-        yield from _part_deleted(settings, next(nights), size)
-        yield from _trimmed(settings, size)
+        yield from _deleted_and_cleaned(settings, nights[:3], size)
+        yield from _part_deleted(settings, nights[3], size)
+        yield from _trimmed(settings, nights[-1])
         yield from _backed_up(settings, place.directory / "backup.db")
-    yield from _imports_meanwhile(settings, [next(nights) for _ in range(2)], size)
-    place.tidy()
-
-
-def make(settings: Settings, size: Size) -> None:
-    """Fill an empty database."""
-    rng = random.Random(1)
-    packed = [zstandard.compress(_logs(rng), COMPRESSION_LEVEL) for _ in range(DIFFERENT_BLOCKS)]
-    tests = size.results // 4
-    share = size.results // size.hosts
-    with database.opened(settings) as db:
-        db.execute("PRAGMA synchronous = OFF")
-        with database.transaction(db):
-            names = ((n + 1, f"p{n % 5}", f"area{n // 1000}/unit{n // 20}/test_case.test_{n}") for n in range(tests))
-            db.executemany("INSERT INTO test (id, project, name) VALUES (?, ?, ?)", names)
-            hosts = ((f"host{n}",) for n in range(size.hosts))
-            db.executemany("INSERT INTO environment (host, context, custom) VALUES (?, 'py311', '')", hosts)
-            ledger.open_entry(db, ledger.Outcome("all of it", "made by the benchmark", "benchmark"))
-        for night in range(size.nights):
-            with database.transaction(db):
-                name = f"daily_2026-01-{night + 1:02}"
-                db.execute("INSERT INTO run (id, name, created_at) VALUES (?, ?, ?)", (night + 1, name, night * 86_400))
-                for host in range(size.hosts):
-                    first = tests * host // size.hosts
-                    of_host = [(first + n) % tests + 1 for n in range(share)]
-                    block = (night * size.hosts + host) * (share // LOGS_A_BLOCK + 1)
-                    _insert(db, rng, (night + 1, host + 1), of_host, block)
-                    blocks = range(block + 1, block + (share - 1) // LOGS_A_BLOCK + 2)
-                    db.executemany(
-                        "INSERT INTO log_block (id, run_id, data) VALUES (?, ?, ?)",
-                        [(id_, night + 1, packed[id_ % DIFFERENT_BLOCKS]) for id_ in blocks],
-                    )
-        db.execute("UPDATE import_file SET outcome = ?", ('{"runs": []}',))
-    os.sync()  # or the first commit that is measured would wait for all of it
-
-
-def _logs(rng: random.Random) -> bytes:
-    """The logs of one block, one after the other, each line behind its dot."""
-    lines = (f".reading row {rng.randrange(99)} of the table, mean {rng.random():.2f} counts\n" for _ in range(10_000))
-    return "".join(lines).encode()[: LOGS_A_BLOCK * LOG_BYTES]
-
-
-def _insert(db: database.Connection, rng: random.Random, group: tuple[int, int], tests: list[int], block: int) -> None:
-    """What one machine reports in one night; its log blocks have the ids behind `block`."""
-    rows = []
-    for number, test in enumerate(tests):
-        chance = rng.random()
-        status = "P" if chance > 0.05 else "F"
-        place = f"/srv/tests/area{test // 1000}/unit{test // 20}.py"
-        attributes = f'{{"peak_memory_mb":"{chance * 100:.0f}","mean_counts":"{1000 + chance:.4f}"}}'
-        at, position = divmod(number, LOGS_A_BLOCK)
-        log = (block + at + 1, position * LOG_BYTES, LOG_BYTES)
-        rows.append((*group, test, status, 1.7e9 + number, place, attributes, *log))
-    db.executemany(
-        """
-        INSERT INTO result (run_id, environment_id, test_id, status, attn, start_time, end_time, test_runner, location,
-            tra, log_block_id, log_start, log_length, import_id)
-        VALUES (?1, ?2, ?3, ?4, 'N', ?5, ?5 + 1, 'pytest', ?6, ?7, ?8, ?9, ?10, 1)
-        """,
-        rows,
-    )
+    yield from _imports_meanwhile(settings, nights[4:6], size)
 
 
 def _file_size(settings: Settings) -> int:
@@ -190,9 +114,9 @@ def _part_deleted(settings: Settings, night: str, size: Size) -> Iterator[Measur
         yield Measured("its longest step", [taken.longest], "s", at_most=0.5)
 
 
-def _trimmed(settings: Settings, size: Size) -> Iterator[Measured]:
-    """The logs of the passing results of the last night; the others' stay."""
-    keep = {f"*_2026-01-{size.nights:02}": Keep(passing_logs_days=1)}
+def _trimmed(settings: Settings, night: str) -> Iterator[Measured]:
+    """The logs of the passing results of one night; the others' stay."""
+    keep = {f"{night}*": Keep(passing_logs_days=1)}  # without a wildcard it is a prefix
     rule = settings.model_copy(update={"keep": keep})
     taken = _in_steps(lambda place: retention.step(rule, place, now=time.time()))
     yield Measured(f"retention: {taken.removed['logs']:,} logs of passing results", [taken.seconds], "s")
@@ -217,7 +141,7 @@ def _imports_meanwhile(settings: Settings, nights: list[str], size: Size) -> Ite
     config.settings.cache_clear()
     try:
         for night, way in zip(nights, ("through the queue", "without a broker"), strict=True):
-            with _up(environment) if way == "through the queue" else contextlib.nullcontext():
+            with up(settings) if way == "through the queue" else contextlib.nullcontext():
                 quiet = [_import_one(settings, log) for _ in range(20)]
                 with database.writing(settings) as db:
                     deletion.delete(db, runs.find(settings, db, night).id, now=time.time())
@@ -234,18 +158,6 @@ def _imports_meanwhile(settings: Settings, nights: list[str], size: Size) -> Ite
     finally:
         del os.environ["PDK_HOME"]
         config.settings.cache_clear()
-
-
-@contextlib.contextmanager
-def _up(environment: dict[str, str]) -> Iterator[None]:
-    with subprocess.Popen([*PDK, "up", "--no-flower"], env=environment, stdout=subprocess.PIPE, text=True) as up:
-        assert up.stdout
-        next(line for line in up.stdout if "ready; Ctrl-C" in line)
-        try:
-            yield
-        finally:
-            up.terminate()
-            up.stdout.read()
 
 
 def _import_one(settings: Settings, log: Path) -> float:

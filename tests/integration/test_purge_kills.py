@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import purge
+from benchmarks import large as large_database
 from pdk_pipeline import backup, database, deletion, expected, runs
 from pdk_pipeline.config import Settings
 from pdk_pipeline.selection import Selection
@@ -142,7 +142,7 @@ def assert_backups_are_whole(place: Path) -> None:
 def made(tmp_path_factory) -> Path:
     """A database with two nights, of which the first is deleted."""
     settings = Settings(home=tmp_path_factory.mktemp("large"), timezone="UTC")
-    purge.make(settings, purge.Size(nights=2, results=100_000, hosts=20))
+    large_database.make(settings, large_database.Size(nights=2, results=100_000, hosts=20, short_nights=0))
     delete(settings, "daily_2026-01-01", now=NOW)
     return settings.database
 
