@@ -130,7 +130,12 @@ def _stamp(settings: Settings, now: float) -> str:
 def _check_target(settings: Settings, path: Path) -> None:
     if not path.parent.is_dir():
         raise BackupRefused(f"{path.parent} is no directory", advice="Make it first.")
-    if not path.exists() or not path.stat().st_size:
+    if not path.exists():
+        return
+    if not path.is_file():
+        # It would not be written to, but take its name away: /dev/null would be a file, for everybody.
+        raise BackupRefused(f"{path} is neither a file nor a directory", advice="Give another name.")
+    if not path.stat().st_size:
         return
     if path.samefile(settings.database):
         raise BackupRefused(f"{path} is the database itself")

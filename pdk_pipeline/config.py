@@ -6,7 +6,7 @@ import difflib
 import functools
 import itertools
 import os
-from pathlib import Path  # noqa: TC003  (pydantic needs it, and what follows it, when the class is made)
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -15,9 +15,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pdk_pipeline.config_sources import ENV_PREFIX, ConfigFile, Environment, default_home, is_secret
 from pdk_pipeline.errors import BadSetting
-from pdk_pipeline.keep import Keep  # noqa: TC001
+from pdk_pipeline.keep import MOST_DAYS, Keep
 from pdk_pipeline.timetable import Timetable
-from pdk_pipeline.values import (  # noqa: TC001
+from pdk_pipeline.values import (
     Amount,
     BrokerAddress,
     Directory,
@@ -29,6 +29,8 @@ from pdk_pipeline.values import (  # noqa: TC001
     TimeZone,
     UpperCase,
     UserAndPassword,
+    absolute,
+    several,
 )
 
 
@@ -105,7 +107,7 @@ class Settings(BaseSettings):
         default=None, gt=0, description="when the database holds more than so many GB, its oldest runs go too"
     )
     keep_archive_days: int | None = Field(
-        default=None, ge=1, description="how long logs stay in the archive; empty is for ever"
+        default=None, ge=1, le=MOST_DAYS, description="how long logs stay in the archive; empty is for ever"
     )
     keep_ledger_days: int = Field(
         default=90, ge=7, description="how long it is known which logs were imported whose runs are gone"
@@ -209,6 +211,18 @@ def misspelled() -> dict[str, str]:
     for variable in os.environ.keys() - known:
         if variable.startswith(ENV_PREFIX) and (near := difflib.get_close_matches(variable, known, n=1, cutoff=0.85)):
             found[variable] = near[0]
+    return found
+
+
+def named_from_here() -> dict[str, str]:
+    """The variables that name files and directories, such that a process in another directory finds the same ones."""
+    fields = Settings.model_fields.items()
+    variables = [f"{ENV_PREFIX}{name.upper()}" for name, field in fields if "Path" in str(field.annotation)]
+    variables += [f"{ENV_PREFIX}{name.upper()}_FILE" for name, field in fields if is_secret(field)]
+    named = {name: os.environ[name] for name in [*variables, "PDK_CONFIG"] if os.environ.get(name)}
+    found = {name: str(absolute(Path(path))) for name, path in named.items()}
+    if roots := named.get(variable := f"{ENV_PREFIX}IMPORT_ROOTS"):
+        found[variable] = os.pathsep.join(str(absolute(Path(root))) for root in several(roots))
     return found
 
 

@@ -6,7 +6,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+MOST_DAYS = 100_000
+"""The calendar does not go back much further than that."""
+
 Count = Annotated[int, Field(ge=1)]
+Days = Annotated[int, Field(ge=1, le=MOST_DAYS)]
 
 
 class Keep(BaseModel):
@@ -14,9 +18,9 @@ class Keep(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    days: Count | None = Field(default=None, description="runs that are no older than so many days")
+    days: Days | None = Field(default=None, description="runs that are no older than so many days")
     last: Count | None = Field(default=None, description="the newest so many runs, whatever their age")
-    passing_logs_days: Count | None = Field(
+    passing_logs_days: Days | None = Field(
         default=None, description="after so many days the logs of passing results go; the results stay"
     )
 

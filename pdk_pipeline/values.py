@@ -59,11 +59,13 @@ def _user_and_password(secret: SecretStr | None) -> SecretStr | None:
     return secret
 
 
+def several(text: str) -> list[str]:
+    """The parts of a list as it is written in the environment: with commas, or with colons as in PATH."""
+    return [part.strip() for part in text.replace(os.pathsep, ",").split(",") if part.strip()]
+
+
 def _several(value: object) -> object:
-    """In the environment a list is written with commas, or with colons as in PATH when it is one of paths."""
-    if not isinstance(value, str):
-        return value
-    return [part.strip() for part in value.replace(os.pathsep, ",").split(",") if part.strip()]
+    return several(value) if isinstance(value, str) else value
 
 
 def _tables(value: object) -> object:

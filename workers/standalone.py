@@ -12,6 +12,7 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING, cast
 
+from pdk_pipeline import config, spool
 from pdk_pipeline.errors import AlreadyUp, BadSetting, BrokerUnavailable
 from workers import broker, redis_server
 from workers.processes import Process, Supervisor
@@ -34,9 +35,10 @@ def run(settings: Settings, *, show: Callable[[str], None], with_flower: bool = 
     """Keep everything running until SIGINT or SIGTERM; then stop it in order, running tasks finished.
 
     A second signal puts running tasks back into the queue, a third one kills. `show` is given each line to show.
-    Raises AlreadyUp, ServerPartMissing, BadSetting, BrokerUnavailable.
+    Raises AlreadyUp, ServerPartMissing, BadSetting, BrokerUnavailable, SpoolUnusable.
     """
     with broker.only_one_up(settings) as lock:
+        spool.prepare(settings)  # whoever reads that all is ready may put a log there
         _Standalone(settings, lock, show, with_flower=with_flower).run()
 
 
@@ -50,11 +52,15 @@ class _Standalone:
         self.supervisor = Supervisor(settings.run_directory / "logs", self._environment(), settings.home, show)
 
     def _environment(self) -> dict[str, str]:
-        environment = os.environ | {
-            "PDK_HOME": str(self.settings.home),
-            "PDK_BROKER_URL": self.url,
-            "PYTHONUNBUFFERED": "1",
-        }
+        environment = (
+            os.environ
+            | config.named_from_here()
+            | {
+                "PDK_HOME": str(self.settings.home),
+                "PDK_BROKER_URL": self.url,
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
         if self.settings.flower_basic_auth:
             # Not an argument: those are shown to everybody on the machine.
             environment["FLOWER_BASIC_AUTH"] = self.settings.flower_basic_auth.get_secret_value()

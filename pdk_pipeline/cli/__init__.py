@@ -52,6 +52,9 @@ def pdk(verbose: bool) -> None:  # `main` looks at it
     """What runs the morning after every night of tests: takes in PDK logs and keeps their results."""
 
 
+LOWEST_FREE = 3
+"""Of the numbers of open files; those below are standard input, output and error."""
+
 for command in (
     up,
     import_,
@@ -101,9 +104,24 @@ for command in (
 def main(arguments: Sequence[str] | None = None) -> None:
     """The script `pdk`: run a command, tell errors in one line, exit 0, 1 (our error) or 2 (usage)."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text, a terminal may speak ASCII
     sys.exit(_exit_status(arguments))
+
+
+def _open_closed_streams() -> None:
+    """Let what is said to nobody (`pdk … >&-`, a daemon's child) go nowhere, and no other file be in its place."""
+    import os
+
+    if all((sys.stdin, sys.stdout, sys.stderr)):
+        return
+    while (number := os.open(os.devnull, os.O_RDWR)) < LOWEST_FREE:
+        pass
+    os.close(number)
+    sys.stdin = sys.stdin or os.fdopen(0)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def _exit_status(arguments: Sequence[str]) -> int:

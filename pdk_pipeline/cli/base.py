@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pdk_pipeline.selection import Selection
 
 _ONE_DASH = re.compile(r"--?([A-Za-z][\w-]+)(=.*)?", re.DOTALL)
-_UNSHOWABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_UNSHOWABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What steers a terminal, and what has a line read in another order than it is written."""
 
 
 def _folded(name: str) -> str:
@@ -54,6 +55,9 @@ class Group(Command, click.Group):
 
 
 # Options that several commands have --------------------------------------------------------------------------
+
+NUMBER = click.IntRange(min=1, max=1_000_000_000)
+"""How many of something; what is larger would be no number to SQLite."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 local = click.option("--local", is_flag=True, help="Do the work in this process, whatever is running.")
@@ -112,10 +116,20 @@ def opened(file: str) -> Iterator[LogStream]:
 
 
 def write_whole(output: str, pieces: Iterable[bytes]) -> None:
-    """All of it under its name, or nothing."""
+    """All of it under its name, or nothing; into what is no file (a pipe, /dev/stdout) as it comes.
+
+    A link stays one: the file that it leads to is written.
+    """
+    import os.path
     from pathlib import Path
 
-    path = Path(output)
+    if Path(output).exists() and not Path(output).is_file():
+        with Path(output).open("wb") as file:
+            file.writelines(pieces)
+        return
+    path = Path(os.path.realpath(output))  # Path.resolve raises where links go in a circle
+    if not path.parent.is_dir():
+        raise click.ClickException(f"{output} cannot be written: there is no directory {path.parent}")
     beside = path.with_name(f".{path.name}.part")
     try:
         with beside.open("wb") as file:
@@ -134,8 +148,8 @@ def say(text: str) -> None:
 
 
 def shown(text: str) -> str:
-    r"""Text from outside, such that it cannot steer a terminal: control characters as \x1b."""
-    return _UNSHOWABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    r"""Text from outside, such that it cannot steer a terminal: control characters as \x1b or \u202e."""
+    return _UNSHOWABLE.sub(lambda match: f"\\x{code:02x}" if (code := ord(match[0])) < 256 else f"\\u{code:04x}", text)
 
 
 def print_json(data: object) -> None:

@@ -11,6 +11,8 @@ from pdk_pipeline.cli.base import Command, as_json, print_json, say
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+HIGHEST_PORT = 65_535
+
 
 @click.command(cls=Command)
 @click.option("--listen", metavar="[ADDRESS:]PORT", help="Serve them over HTTP instead of printing them once.")
@@ -66,11 +68,14 @@ def _registry() -> Any:
 
 def _serve(listen: str) -> None:
     address, _, port = listen.rpartition(":")
-    if not port.isdecimal():
+    if not (port.isascii() and port.isdecimal() and int(port) <= HIGHEST_PORT):
         raise click.BadParameter(f"{listen} is not [ADDRESS:]PORT", param_hint="--listen")
     registry = _registry()
     from prometheus_client import start_http_server
 
-    server, thread = start_http_server(int(port), address or "127.0.0.1", registry)
+    try:
+        server, thread = start_http_server(int(port), address or "127.0.0.1", registry)
+    except OSError as error:
+        raise click.ClickException(f"nothing can be served on {listen}: {error.strerror}") from None
     say(f"metrics: http://{address or '127.0.0.1'}:{server.server_port}/metrics; Ctrl-C stops")
     thread.join()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pdk_pipeline.cli.base import Command, as_json, local, no_wait, print_json, say
+from pdk_pipeline.cli.base import NUMBER, Command, as_json, local, no_wait, print_json, say
 
 if TYPE_CHECKING:
     from pdk_pipeline.nights import Night, Step
@@ -69,7 +69,7 @@ def _wait_for(night_id: int) -> tuple[Night, list[Step]]:
 
 
 @click.command(cls=Command)
-@click.option("--most", default=7, show_default=True, help="So many nights, the newest.")
+@click.option("--most", type=NUMBER, default=7, show_default=True, help="So many nights, the newest.")
 @as_json
 def nights(most: int, as_json: bool) -> None:
     """Show the last nights: when they ran, and how each step ended.

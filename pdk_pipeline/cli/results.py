@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pdk_pipeline.cli.base import Command, as_json, print_json, say, selecting, selection, shown, write_whole
+from pdk_pipeline.cli.base import NUMBER, Command, as_json, print_json, say, selecting, selection, shown, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("run")
 @click.argument("tests", metavar="TEST...", nargs=-1, required=True)
 @selecting
-@click.option("--most", default=20, show_default=True, help="Show at most so many results.")
+@click.option("--most", type=NUMBER, default=20, show_default=True, help="Show at most so many results.")
 @as_json
 def show(run: str, tests: tuple[str, ...], most: int, as_json: bool, **where: tuple[str, ...]) -> None:
     """Show results whole, with their logs.
@@ -97,7 +97,9 @@ def _print_result(result: Result, zone: tzinfo | None) -> None:
 @click.command(cls=Command)
 @click.argument("tests", metavar="TEST...", nargs=-1, required=True)
 @selecting
-@click.option("--runs", "most_runs", default=30, show_default=True, help="In at most so many runs, the newest.")
+@click.option(
+    "--runs", "most_runs", type=NUMBER, default=30, show_default=True, help="In at most so many runs, the newest."
+)
 @as_json
 def history(tests: tuple[str, ...], most_runs: int, as_json: bool, **where: tuple[str, ...]) -> None:
     """Show a test through time: a letter a run, the newest last.

@@ -58,7 +58,7 @@ def _print(status: Status, work: Any) -> None:
         print_table(("message", "run", "to", "state", "why"), status.failed_messages)
         click.echo()
     for need in status.needs:
-        click.secho(f"! {shown(need.what)}. {need.advice}".rstrip(), fg="red")
+        click.secho(f"! {shown(need.what).rstrip('.')}. {need.advice}".rstrip(), fg="red")
     if not status.needs:
         click.secho("Nothing needs you.", fg="green")
 

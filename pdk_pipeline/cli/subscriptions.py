@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pdk_pipeline.cli.base import Command, as_json, local, print_json, say, shown
+from pdk_pipeline.cli.base import NUMBER, Command, as_json, local, print_json, say, shown
 from pdk_pipeline.cli.waiting import outcome
 
 KINDS = ("none", "summary", "full", "full-always", "changes")
@@ -14,7 +14,7 @@ KINDS = ("none", "summary", "full", "full-always", "changes")
 @click.argument("address")
 @click.option("-p", "--project", default="", metavar="NAME", help="Of this project; otherwise of all.")
 @click.option("--kind", type=click.Choice(KINDS), default="full", show_default=True, help="Which report.")
-@click.option("--most-lines", type=click.IntRange(min=1), help="List so many tests of a project; otherwise 100.")
+@click.option("--most-lines", type=NUMBER, help="List so many tests of a project; otherwise 100.")
 @local
 @as_json
 def subscribe(address: str, project: str, kind: str, most_lines: int | None, local: bool, as_json: bool) -> None:

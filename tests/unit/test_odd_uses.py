@@ -1,0 +1,147 @@
+"""Commands given oddly: outputs that are no files, streams that are closed, numbers without measure."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pdk_pipeline import config
+from pdk_pipeline.config import Settings
+from pdk_pipeline.errors import BadSetting
+from tests.conftest import record
+from tests.typed import Terminal
+
+
+@pytest.fixture
+def pdk(home: Settings, capsys, monkeypatch) -> Terminal:
+    return Terminal(home, capsys, monkeypatch)
+
+
+# What is written to -------------------------------------------------------------------------------------------
+
+
+def read_in_background(fifo: Path) -> tuple[threading.Thread, list[bytes]]:
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(fifo.read_bytes()))
+    reader.start()
+    return reader, found
+
+
+def test_an_output_that_is_no_file_is_written_into_and_keeps_its_name(pdk: Terminal, make_log, tmp_path: Path):
+    pdk("import", make_log("a.pdklog", record("t1", "F")))
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader, found = read_in_background(fifo)
+    assert pdk("export", "daily_2026-11-23", "-o", fifo).status == 0
+    reader.join(timeout=10)
+    assert b"test_name=t1" in found[0]
+    assert fifo.is_fifo()
+
+
+def test_the_link_of_an_output_stays_and_what_it_leads_to_is_written(pdk: Terminal, make_log, tmp_path: Path):
+    pdk("import", make_log("a.pdklog", record("t1", "F")))
+    (tmp_path / "page.html").symlink_to("there.html")
+    assert pdk("report", "daily_2026-11-23", "--html", tmp_path / "page.html").status == 0
+    assert (tmp_path / "page.html").is_symlink()
+    assert "t1" in (tmp_path / "there.html").read_text()
+
+
+def test_an_output_in_no_directory_is_named_as_it_was_given(pdk: Terminal, make_log, tmp_path: Path):
+    pdk("import", make_log("a.pdklog", record()))
+    seen = pdk("report", "daily_2026-11-23", "--html", tmp_path / "none" / "page.html")
+    assert seen.status == 1
+    assert f"{tmp_path}/none/page.html cannot be written: there is no directory {tmp_path}/none" in seen.err
+
+
+def test_a_backup_never_takes_the_name_of_a_device(pdk: Terminal, make_log, tmp_path: Path):
+    pdk("import", make_log("a.pdklog", record()))
+    (tmp_path / "null").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("null", "fifo"):
+        seen = pdk("backup", tmp_path / name)
+        assert seen.status == 1
+        assert "neither a file nor a directory" in seen.err
+    assert (tmp_path / "null").is_symlink()
+    assert (tmp_path / "fifo").is_fifo()
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_a_command_whose_streams_are_closed_does_its_work_all_the_same(home: Settings, make_log, closed: str):
+    log = make_log("a.pdklog", record("t1"))
+    script = f'"{sys.executable}" -c "from pdk_pipeline.cli import main; main()"'
+    for command in (f"import {log}", "runs --json", "export daily_2026-11-23"):
+        done = subprocess.run(f"{script} {command} {closed}", shell=True, check=False, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert home.database.read_bytes().startswith(b"SQLite format 3")
+
+
+def test_letters_that_turn_the_direction_of_reading_are_shown_as_what_they_are(pdk: Terminal, make_log):
+    pdk("import", make_log("a.pdklog", record("ok\u202ekcatta", "F", log="log\u2066text")))
+    pdk("gen_expected", "daily", "daily_2026-11-23")
+    for seen in (pdk("show", "daily_2026-11-23", "ok*"), pdk("expected", "list", "daily")):
+        assert "ok\\u202ekcatta" in seen.out
+        assert not {"\u202e", "\u2066"} & set(seen.out)
+
+
+# Numbers ------------------------------------------------------------------------------------------------------
+
+HUGE = "9" * 25
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["nights --most", "show daily_2026-11-23 t1 --most", "history t1 --runs", "subscribe a@b.org --most-lines"],
+)
+@pytest.mark.parametrize("number", [HUGE, "-1", "0"])
+def test_a_number_that_counts_nothing_is_a_mistake_in_the_command(pdk: Terminal, make_log, command: str, number: str):
+    pdk("import", make_log("a.pdklog", record("t1")))
+    seen = pdk(*command.split(), number)
+    assert seen.status == 2
+    assert f"{number} is not in the range" in seen.err
+
+
+def test_a_port_that_none_can_be_is_a_mistake_in_the_command(pdk: Terminal):
+    for listen in (HUGE, "127.0.0.1:65536", "\u0663"):
+        assert pdk("metrics", "--listen", listen).status == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["keep_archive_days = {}", "[keep.daily]\ndays = {}", "[keep.x]\npassing_logs_days = {}"]
+)
+@pytest.mark.parametrize("days", [HUGE, "4000000"])
+def test_more_days_than_the_calendar_has_are_refused_where_they_are_set(home: Settings, text: str, days: str):
+    (home.home / "pdk.toml").write_text(text.format(days))
+    with pytest.raises(BadSetting, match=r"less than or equal to 100000|TOML"):
+        config.load()
+
+
+# Places -------------------------------------------------------------------------------------------------------
+
+
+def test_files_that_variables_name_are_the_same_for_a_process_in_another_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PDK_BACKUP_DIRECTORY", "safe")
+    monkeypatch.setenv("PDK_IMPORT_ROOTS", "logs:/srv/logs,more")
+    monkeypatch.setenv("PDK_SMTP_PASSWORD_FILE", "secrets/mail")
+    monkeypatch.setenv("PDK_CONFIG", "site.toml")
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "mail").write_text("secret")
+    (tmp_path / "site.toml").write_text('mail_domain = "example.org"')
+    here = config.load()
+    for name, value in config.named_from_here().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir("/")
+    assert config.load() == here
+    assert here.backup_directory == tmp_path / "safe"
+    assert here.import_roots == [tmp_path / "logs", Path("/srv/logs"), tmp_path / "more"]
+
+
+def test_a_home_without_a_database_is_said_to_need_one_in_one_sentence(pdk: Terminal):
+    seen = pdk("status")
+    assert seen.status == 1
+    assert "the first `pdk import`.\n" in seen.out
