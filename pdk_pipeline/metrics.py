@@ -35,9 +35,10 @@ def read(settings: Settings) -> list[Metric]:
         _gauge("pdk_messages_pending", "Messages that are to be sent", now.pending_messages),
         _gauge("pdk_messages_failed", "Messages that were refused or given up", len(now.failed_messages)),
         _gauge("pdk_database_bytes", "Size of the database", now.database_bytes),
-        _gauge("pdk_disk_free_bytes", "Room left on its disk", now.free_bytes),
         _gauge("pdk_needs", "Things that need a person", len(now.needs)),
     ]
+    if now.free_bytes is not None:
+        figures.append(_gauge("pdk_disk_free_bytes", "Room left on its disk", now.free_bytes))
     with contextlib.suppress(NoDatabase, DatabaseTooOld), database.reading(settings) as db:
         figures.extend(_imports(db))
         figures.extend(_last_nights(settings, db))

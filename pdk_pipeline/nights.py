@@ -133,6 +133,12 @@ def latest(db: Connection, most: int) -> list[Night]:
     return [Night(*row) for row in db.execute(f"{_NIGHT} ORDER BY started_at DESC, id DESC LIMIT ?", (most,))]
 
 
+def latest_of_each_class(db: Connection) -> list[Night]:
+    """The newest night of each class, the newest first."""
+    newest = "SELECT max(id) FROM night GROUP BY class"
+    return [Night(*row) for row in db.execute(f"{_NIGHT} WHERE id IN ({newest}) ORDER BY id DESC")]
+
+
 def under_way(db: Connection) -> list[Night]:
     """The nights that have not ended, the oldest first."""
     return [Night(*row) for row in db.execute(f"{_NIGHT} WHERE ended_at IS NULL ORDER BY started_at, id")]

@@ -59,6 +59,8 @@ class Status:
     quarantine_records: int = 0
     nights: list[tuple[Night, list[Step]]] = field(default_factory=list)
     """The newest first."""
+    failed_steps: list[tuple[Night, Step]] = field(default_factory=list)
+    """Of the newest night of all, and of the newest of each class that has a timetable."""
     pending_messages: int = 0
     failed_messages: list[Delivery] = field(default_factory=list)
     results: int = 0
@@ -67,7 +69,8 @@ class Status:
     results_a_day: float = 0.0
     """On the average of the last GROWTH_DAYS."""
     archive_bytes: int = 0
-    free_bytes: int = 0
+    free_bytes: int | None = None
+    """None: there is no home yet."""
     needs: list[Need] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -75,6 +78,9 @@ class Status:
         told = asdict(self)
         told["nights"] = [
             night._asdict() | {"steps": [step._asdict() for step in steps]} for night, steps in self.nights
+        ]
+        told["failed_steps"] = [
+            {"class": night.class_name, "run": night.run_name} | step._asdict() for night, step in self.failed_steps
         ]
         told["failed_messages"] = [message._asdict() for message in self.failed_messages]
         told["needs"] = [need._asdict() for need in self.needs]
@@ -129,6 +135,13 @@ def _age(claim: Path) -> float | None:
 
 def _look_at_database(settings: Settings, db: Connection, status: Status) -> None:
     status.nights = [(night, nights.steps(db, night)) for night in nights.latest(db, SHOWN_NIGHTS)]
+    status.failed_steps = [
+        (night, step)
+        for number, night in enumerate(nights.latest_of_each_class(db))
+        if number == 0 or night.class_name in settings.nights
+        for step in nights.steps(db, night)
+        if step.state == "failed"
+    ]
     pending = outbox.entries(db, states=[outbox.State.PENDING])
     status.pending_messages = len(pending)
     for channel, detail in sorted({(entry.channel, entry.detail) for entry in pending if entry.is_held_up}):
@@ -159,12 +172,9 @@ def _look_for_needs(status: Status) -> None:
     if status.quarantine_items:
         text = f"{status.quarantine_records:,} records in {status.quarantine_items:,} items of the quarantine"
         needs.append(Need(text, "`pdk quarantine list`"))
-    for night, steps in status.nights[:1]:
-        for step in steps:
-            if step.state == "failed":
-                needs.append(
-                    Need(f"{night.run_name}: {step.name} failed: {step.error}", "`pdk nightly --again` repeats.")
-                )
+    for night, step in status.failed_steps:
+        again = f"`pdk nightly {night.class_name} {night.run_name} --again` repeats."
+        needs.append(Need(f"{night.run_name}: {step.name} failed: {step.error}", again))
     for night, steps in status.nights:
         if night.ended_at is None and _stands_still(steps, night):
             needs.append(
@@ -172,7 +182,7 @@ def _look_for_needs(status: Status) -> None:
             )
     if status.failed_messages:
         needs.append(Need(f"{len(status.failed_messages):,} messages reached nobody", "`pdk outbox list`"))
-    if 0 < status.free_bytes < LITTLE_SPACE_BYTES:
+    if status.free_bytes is not None and status.free_bytes < LITTLE_SPACE_BYTES:
         needs.append(
             Need(f"only {status.free_bytes:,} bytes are free on the disk", "Delete old runs or archived logs.")
         )

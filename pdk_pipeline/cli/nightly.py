@@ -33,6 +33,8 @@ def nightly(class_name: str, run: str | None, again: bool, local: bool, no_wait:
     from pdk_pipeline.config import settings
     from workers import dispatch
 
+    if run is not None and not run.strip():
+        raise click.BadParameter("a run has a name, for example daily_latest", param_hint="RUN")
     call = dispatch.Call("nightly", (class_name, run, "on demand", again), f"{class_name} {run or ''}".strip())
     if no_wait:
         click.echo(dispatch.send(settings(), [call])[0])
@@ -100,10 +102,11 @@ def _as_json(night: Night, steps: list[Step]) -> dict[str, object]:
 def _print(night: Night, steps: list[Step]) -> None:
     from pdk_pipeline.cli.tables import print_table, when
     from pdk_pipeline.config import settings
+    from pdk_pipeline.formats.text import in_one_line
 
     zone = settings().zone
     ended = f"ended {when(night.ended_at, zone)}" if night.ended_at else "under way"
-    click.echo(f"{night.run_name}: started {when(night.started_at, zone)} ({night.reason}), {ended}")
+    click.echo(f"{in_one_line(night.run_name)}: started {when(night.started_at, zone)} ({night.reason}), {ended}")
     rows = []
     for step in steps:
         seconds = f"{step.ended_at - step.started_at:.1f} s" if step.ended_at and step.started_at else ""

@@ -50,7 +50,8 @@ def _print(status: Status, work: Any) -> None:
         f"database    {size(status.database_bytes)}, {status.runs:,} runs; "
         f"{status.results_a_day:,.0f} results a day of late; archive {size(status.archive_bytes)}"
     )
-    click.echo(f"disk        {size(status.free_bytes)} free\n")
+    room = "there is no home yet" if status.free_bytes is None else f"{size(status.free_bytes)} free"
+    click.echo(f"disk        {room}\n")
     if status.nights:
         print_table(("night", "started", "took", "why then", "steps"), [_night(*night) for night in status.nights])
         click.echo()

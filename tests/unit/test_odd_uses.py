@@ -88,6 +88,12 @@ def test_letters_that_turn_the_direction_of_reading_are_shown_as_what_they_are(p
         assert not {"\u202e", "\u2066"} & set(seen.out)
 
 
+def test_a_night_of_an_odd_name_is_shown_in_its_line_and_one_without_a_name_is_a_mistake(pdk: Terminal):
+    assert pdk("nightly", "daily", "").status == 2
+    seen = pdk("nightly", "daily", "daily\nx\x1b[31m")
+    assert seen.out.startswith("daily\\nx\\x1b[31m: started ")
+
+
 # Numbers ------------------------------------------------------------------------------------------------------
 
 HUGE = "9" * 25

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 from pdk_pipeline import database, night_steps, nightly, nights, spool, status
 from pdk_pipeline.config import Settings
@@ -37,6 +38,26 @@ def test_a_step_that_failed_needs_somebody(home: Settings, monkeypatch):
     monkeypatch.setitem(night_steps.STEPS, "gen_expected", night_steps.Kind(broken))
     do_night(home)
     assert needs(home) == "daily_2026-11-23: gen_expected failed: ZeroDivisionError: of course"
+
+
+def test_a_step_that_failed_needs_somebody_though_a_night_of_another_class_went_well(home: Settings, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setitem(night_steps.STEPS, "gen_expected", night_steps.Kind(lambda _work: 1 / 0))
+        do_night(home)
+    other, _ = nightly.start(home, "weekly", "weekly_2026-11-23", reason="a test", now=NOON + 60)
+    nightly.run_here(home, other.id, progress=lambda *_: None)
+    (need,) = status.look(home).needs
+    assert need.what == "daily_2026-11-23: gen_expected failed: ZeroDivisionError: division by zero"
+    assert need.advice == "`pdk nightly daily daily_2026-11-23 --again` repeats."
+    # and once the next night of its class went well, nobody
+    do_night(home, "daily_2026-11-24")
+    assert needs(home) == ""
+
+
+def test_a_disk_without_any_room_needs_somebody(home: Settings, monkeypatch):
+    do_night(home)
+    monkeypatch.setattr(status.shutil, "disk_usage", lambda _path: SimpleNamespace(free=0))
+    assert needs(home) == "only 0 bytes are free on the disk"
 
 
 def test_a_night_that_does_not_get_on_needs_somebody(home: Settings):
