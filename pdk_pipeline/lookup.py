@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pdk_pipeline.selection import Selection
 
 
+ALL = -1
+"""As many as there are; the way SQLite says it."""
+
+
 class Past(NamedTuple):
     """A test's result in one run."""
 
@@ -34,25 +38,19 @@ class Past(NamedTuple):
     end_time: float | None
 
 
-def results(db: Connection, run: Run, selection: Selection) -> Iterator[Result]:
-    """The selected results of a run, in the order of their import."""
-    condition, values = selection.condition()
-    # The results of a test, of all runs, lie together in the index for its history, and are few beside those of a run;
-    # the plus sign keeps SQLite from going through all of these.
-    is_named = selection.tests and not any(map(is_pattern, selection.tests))
-    of_run = "+result.run_id = ?" if is_named else "result.run_id = ?"
+def results(db: Connection, run: Run, selection: Selection, *, most: int = ALL) -> Iterator[Result]:
+    """The selected results of a run, the first `most` of them, in the order of their import."""
+    selected, values = _selected(run, selection)
     cursor = db.execute(
         f"""
         SELECT test.project, environment.host, environment.context, environment.custom, test.name,
             result.status, result.attn, result.start_time, result.end_time, result.test_runner, result.location,
             result.tda, result.tra, result.log_block_id, result.log_start, result.log_length
-        FROM result
-        JOIN test ON test.id = result.test_id
-        JOIN environment ON environment.id = result.environment_id
-        WHERE {of_run} AND {condition}
+        {selected}
         ORDER BY result.id
-        """,  # noqa: S608  (the condition holds column names and question marks)
-        (run.id, *values),
+        LIMIT ?
+        """,
+        (*values, most),
     )
     blocks = _Blocks(db)
     for row in cursor:
@@ -74,6 +72,29 @@ def results(db: Connection, run: Run, selection: Selection) -> Iterator[Result]:
             _attributes(tra),
             blocks.log(*place),
         )
+
+
+def count(db: Connection, run: Run, selection: Selection) -> int:
+    """How many results of a run are selected."""
+    selected, values = _selected(run, selection)
+    (counted,) = db.execute(f"SELECT count(*) {selected}", values).fetchone()
+    return int(counted)
+
+
+def _selected(run: Run, selection: Selection) -> tuple[str, list[Any]]:
+    """What is selected of a run, in SQL, and its values."""
+    condition, values = selection.condition()
+    # The results of a test, of all runs, lie together in the index for its history, and are few beside those of a run;
+    # the plus sign keeps SQLite from going through all of these.
+    is_named = selection.tests and not any(map(is_pattern, selection.tests))
+    of_run = "+result.run_id = ?" if is_named else "result.run_id = ?"
+    sql = f"""
+        FROM result
+        JOIN test ON test.id = result.test_id
+        JOIN environment ON environment.id = result.environment_id
+        WHERE {of_run} AND {condition}
+        """
+    return sql, [run.id, *values]
 
 
 def _attributes(encoded: str | None) -> dict[str, str]:

@@ -41,8 +41,7 @@ def show(run: str, tests: tuple[str, ...], most: int, as_json: bool, **where: tu
     wanted = selection(where, tests)
     with reading(settings()) as db:
         found = runs.find(settings(), db, run)
-        results = lookup.results(db, found, wanted)
-        some = list(itertools.islice(results, most))
+        some = list(lookup.results(db, found, wanted, most=most))
         if not some:
             raise UnknownTest(f"{' '.join(tests)} in {found.name}", advice=lookup.suggestion(db, wanted))
         if as_json:
@@ -52,7 +51,7 @@ def show(run: str, tests: tuple[str, ...], most: int, as_json: bool, **where: tu
                 _print_result(result, settings().zone)
             if any(result.status == "P" and not result.log for result in some) and trim.has_begun(db, found.id):
                 say("logs of passing results of this run are gone, by the rule passing_logs_days (`pdk config`)")
-        more = sum(1 for _ in results)
+        more = lookup.count(db, found, wanted) - len(some)
         if more:
             say(f"… and {more:,} more; -host=, -context=, -project= and -status= narrow it, --most=N shows more")
 

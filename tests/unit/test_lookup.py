@@ -53,6 +53,15 @@ def test_results_come_in_the_order_of_their_import(home, make_log):
     assert found(home) == ["z", "e", "b", "r", "a"]
 
 
+def test_the_first_few_are_taken_and_all_are_counted(home, make_log):
+    take_in(home, make_log("a", *(record(name, log=name) for name in "zebra")))
+    with database.reading(home) as db:
+        run = runs.find(home, db, RUN)
+        first = [result.test_name for result in lookup.results(db, run, Selection(tests=("*",)), most=2)]
+        assert first == ["z", "e"]
+        assert [lookup.count(db, run, Selection(tests=tests)) for tests in ((), ("*",), ("z",), ("x",))] == [5, 5, 1, 0]
+
+
 @pytest.fixture
 def fruit(home, make_log):
     for host in ("apple", "banana", "b[1]", "a*"):
