@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pdk_pipeline.config import Settings
 
 USUAL_FLOWER_PORT = 5555
+FLOWER_TASKS = 10_000
+"""Flower remembers so many, which takes some 100 MB; its own 100,000 would take ten times that."""
+
 WORKER_SECONDS = 20
 """Workers that are not ready after so long (the database is held by somebody else) are not waited for."""
 
@@ -155,6 +158,7 @@ class _Standalone:
             "--persistent=True",
             f"--db={self.settings.run_directory / 'flower.db'}",
             "--state_save_interval=60000",
+            f"--max_tasks={FLOWER_TASKS}",
             "--tasks_columns=name,args,state,received,runtime,worker,result,uuid",
         )
         return Process("flower", command, ready_when="Connected to")
