@@ -46,7 +46,7 @@ def at_once(place: Workplace, site: Site = MACHINES) -> Iterator[Measured]:
 def _submit(settings: Settings, logs: list[Path]) -> list[float]:
     """Have all submitted at the same moment. Returns the seconds after which each was told that the server has it."""
     context = multiprocessing.get_context("forkserver")  # forked from a process that has loaded all it needs
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, "redis"])
     begin = context.Event()
     machines = []
     for log in logs:
