@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from enum import StrEnum
+from functools import cache
+from itertools import repeat
 from json.encoder import encode_basestring as _quoted
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +23,14 @@ if TYPE_CHECKING:
     from pdk_pipeline.database import Connection
     from pdk_pipeline.ledger import Outcome
 
-BATCH_RESULTS = 10_000
 BATCH_BYTES = 8 << 20
-"""A batch is flushed at so many results or bytes of logs and attributes: few statements, bounded memory."""
+"""A batch is flushed at so many bytes: few statements, bounded memory."""
 
-ATTRIBUTE_BYTES = 100
-"""What an attribute takes in memory, about; those of the defaults are every record's."""
+RESULT_BYTES, ATTRIBUTE_BYTES = 800, 100
+"""What a result takes in memory beside its log, and each attribute, about; those of the defaults are every record's."""
+
+MOST_KNOWN = 40_000
+"""So many names are remembered at the most: what stands in one log may be without end, memory is not."""
 
 BLOCK_BYTES = 256 << 10
 """Logs packed together before compression: large enough to compress well, small enough to unpack for one log."""
@@ -36,7 +40,23 @@ MOST_OPEN_BLOCKS = 64
 COMPRESSION_LEVEL = 1
 """Test logs come out no larger than at the usual 3, and in two thirds of the time: measured on real ones."""
 
+COLUMNS = 15
+"""Of a result that we fill."""
+
+AT_ONCE = 20
+"""So many rows are inserted by one statement; a row each takes half as long again."""
+
 _NO_LOG = (None, None, None)
+
+
+@cache
+def _insert(rows: int) -> str:
+    """The statement that inserts so many results."""
+    row = f"({', '.join('?' * COLUMNS)})"
+    return """
+        INSERT INTO result (run_id, environment_id, test_id, status, attn, start_time, end_time, test_runner, location,
+            tda, tra, log_block_id, log_start, log_length, import_id)
+        VALUES """ + ", ".join([row] * rows)
 
 
 class OnDuplicate(StrEnum):
@@ -98,7 +118,7 @@ class _Rows:
         self.on_duplicate = on_duplicate
         self.runs: dict[str, int] = {}
         self.environments: dict[tuple[str, str, str], int] = {}
-        self.tests: dict[tuple[str, str], int] = {}
+        self.tests: defaultdict[str, dict[str, int]] = defaultdict(dict)  # by project and name
         self.batch: list[Result] = []
         self.batch_bytes = 0
         self.packer = _Packer(db)
@@ -106,9 +126,9 @@ class _Rows:
     def add(self, result: Result) -> bool:
         """Take a result; True when a batch has been flushed."""
         self.batch.append(result)
-        attributes = len(result.definition_attributes) + len(result.result_attributes)
-        self.batch_bytes += len(result.log) + ATTRIBUTE_BYTES * attributes
-        if len(self.batch) < BATCH_RESULTS and self.batch_bytes < BATCH_BYTES:
+        tda, tra, log = result[12:]
+        self.batch_bytes += RESULT_BYTES + len(log) + ATTRIBUTE_BYTES * (len(tda) + len(tra))
+        if self.batch_bytes < BATCH_BYTES:
             return False
         self._flush()
         return True
@@ -142,25 +162,26 @@ class _Rows:
         self.environments[environment] = row[0]
         return int(row[0])
 
-    def _learn_tests(self, named: list[tuple[str, str]]) -> None:
-        """Make sure that `tests` knows the id of every test that is named."""
-        unknown = set(named) - self.tests.keys()
-        by_project: defaultdict[str, list[str]] = defaultdict(list)
-        for name, project in unknown:
-            by_project[project].append(name)
-        for project, names in by_project.items():
-            known = self.db.execute(
-                "SELECT name, id FROM test WHERE project = ? AND name IN (SELECT value FROM json_each(?))",
-                (project, json.dumps(names)),
+    def _learn_tests(self) -> None:
+        """Make sure that `tests` knows the id of every test of the batch."""
+        named: defaultdict[str, set[str]] = defaultdict(set)
+        for result in self.batch:
+            named[result[1]].add(result[5])
+        for project, names in named.items():
+            tests = self.tests[project]
+            unknown = names - tests.keys()
+            tests.update(
+                self.db.execute(
+                    "SELECT name, id FROM test WHERE project = ? AND name IN (SELECT value FROM json_each(?))",
+                    (project, json.dumps(list(unknown))),
+                )
             )
-            self.tests.update(((name, project), id_) for name, id_ in known)
-        new = sorted(unknown - self.tests.keys())
-        ids = range(first := _next_id(self.db, "test"), first + len(new))
-        self.db.executemany(
-            "INSERT INTO test (id, name, project) VALUES (?, ?, ?)",
-            ((id_, *test) for id_, test in zip(ids, new, strict=True)),
-        )
-        self.tests.update(zip(new, ids, strict=True))
+            new = sorted(unknown - tests.keys())
+            ids = range(first := _next_id(self.db, "test"), first + len(new))
+            self.db.executemany(
+                "INSERT INTO test (id, name, project) VALUES (?, ?, ?)", zip(ids, new, repeat(project), strict=False)
+            )
+            tests.update(zip(new, ids, strict=True))
 
     # Rows ---------------------------------------------------------------------------------------------------
 
@@ -176,10 +197,9 @@ class _Rows:
         else:
             self.outcome.accepted += len(keys)
         self._write(inserts, updates)
-        # What stands in one log may be without end; memory is not.
-        if len(self.tests) > 4 * BATCH_RESULTS:
+        if sum(map(len, self.tests.values())) > MOST_KNOWN:
             self.tests.clear()
-        if len(self.environments) > BATCH_RESULTS:
+        if len(self.environments) > MOST_KNOWN:
             self.environments.clear()
         self.packer.relieve()
         self.batch.clear()
@@ -221,15 +241,14 @@ class _Rows:
 
     def _keys(self) -> list[Key]:
         """Of each result of the batch."""
-        named = [(result.test_name, result.project) for result in self.batch]
-        self._learn_tests(named)
-        runs, environments = self.runs, self.environments
+        self._learn_tests()
+        runs, environments, tests = self.runs, self.environments, self.tests
         keys = []
-        for result, test in zip(self.batch, named, strict=True):
+        for result in self.batch:  # by number: by name takes twice as long
             test_run, environment = result[0], result[2:5]
             run_id = runs.get(test_run) or self._run_id(test_run)
             environment_id = environments.get(environment) or self._environment_id(environment)
-            keys.append((run_id, environment_id, self.tests[test]))
+            keys.append((run_id, environment_id, tests[result[1]][result[5]]))
         return keys
 
     def _already_there(self, keys: list[Key]) -> dict[Key, tuple[int, str]]:
@@ -254,14 +273,13 @@ class _Rows:
         return there
 
     def _write(self, inserts: dict[Key, Result], updates: dict[int, tuple[int, Result]]) -> None:
-        self.db.executemany(
-            """
-            INSERT INTO result (run_id, environment_id, test_id, status, attn, start_time, end_time, test_runner,
-                location, tda, tra, log_block_id, log_start, log_length, import_id)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-            """,
-            [key + self._values(key[0], result) for key, result in inserts.items()],
-        )
+        values: list[object] = []
+        for key, result in inserts.items():
+            values += key
+            values += self._values(key[0], result)
+        for start in range(0, len(values), COLUMNS * AT_ONCE):
+            some = values[start : start + COLUMNS * AT_ONCE]
+            self.db.execute(_insert(len(some) // COLUMNS), some)
         if updates:
             self.db.executemany(
                 """

@@ -233,7 +233,7 @@ def test_of_two_in_one_log_the_first_stays_or_the_last_replaces(home, make_log, 
 @pytest.mark.parametrize("batch", [1, 2, 3, 10_000])
 @pytest.mark.parametrize("replace", [False, True])
 def test_how_many_are_written_at_once_makes_no_difference(home, make_log, monkeypatch, batch, replace):
-    monkeypatch.setattr(ingest, "BATCH_RESULTS", batch)
+    monkeypatch.setattr(ingest, "BATCH_BYTES", batch * ingest.RESULT_BYTES)
     monkeypatch.setattr(ingest, "BLOCK_BYTES", 20 * batch)
     record_missing(home, "b", "c")
     log = make_log(
@@ -314,7 +314,7 @@ def test_logs_of_different_runs_are_packed_apart(home, tmp_path):
 
 
 def test_a_log_of_very_many_runs_is_packed_all_the_same(home, tmp_path, monkeypatch):
-    monkeypatch.setattr(ingest, "BATCH_RESULTS", 50)
+    monkeypatch.setattr(ingest, "BATCH_BYTES", 50 * ingest.RESULT_BYTES)
     (tmp_path / "log").write_text(
         "".join(log_of(record("t", log=f"log {n}"), test_run=f"run{n}", host=f"h{n}") for n in range(300))
     )
