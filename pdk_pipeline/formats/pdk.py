@@ -37,7 +37,8 @@ _LOG_END = re.compile(rb"\n[^.]")
 _TAIL = re.compile(rb"\n\n++(" + _PLAIN + rb"{0,200})END\n")
 _END_LINE = re.compile(rb"^[ \t\r\x0b\x0c]*END[ \t\r\x0b\x0c]*$\n?", re.MULTILINE)
 _STRETCH_END = re.compile(rb"^[ \t\r\x0b\x0c]*(?:END|SETDEFAULT)[ \t\r\x0b\x0c]*\n", re.MULTILINE)
-_RESUMES = re.compile(rb"^[ \t\r\x0b\x0c]*(?:END[ \t\r\x0b\x0c]*\n|START[ \t\r\x0b\x0c]*$)", re.MULTILINE)
+_SECTION = re.compile(rb"^[ \t\r\x0b\x0c]*(?:START|SETDEFAULT)[ \t\r\x0b\x0c]*\n", re.MULTILINE)
+_RESUMES = re.compile(rb"^[ \t\r\x0b\x0c]*(?:END|START)[ \t\r\x0b\x0c]*\n", re.MULTILINE)
 
 
 def recognises(beginning: bytes) -> bool:  # noqa: ARG001
@@ -79,6 +80,8 @@ class _Reader:
             last_line = self.data.rfind(b"\n") + 1
             self.data = self.data + piece if self.data else piece
             yield from self._whole_records(last_line)
+            if len(self.data) > self.record_limit:
+                yield from self._sections()
             if len(self.data) > self.record_limit:
                 yield from self._oversized(source)
             piece = self._next_piece(source)
@@ -128,18 +131,26 @@ class _Reader:
         """The line that a position of the held data is on."""
         return self.lines.at(self.data, position)
 
+    def _sections(self) -> Iterator[Reading]:
+        """What stands before a record that is too large is none of it: START, the defaults."""
+        while ends := [match.end() for match in _SECTION.finditer(self.data, 0, self.record_limit)]:
+            yield from self._careful(0, ends[-1], "")
+            self._forget(ends[-1])
+
     def _oversized(self, source: Source) -> Iterator[Reading]:
         """A record too large to hold goes out in pieces, up to the END or START that ends it."""
         line, offset = self._line_at(0), self.offset
         reason = f"the record is larger than {self.record_limit >> 20} MB"
+        is_in_line = False  # what is held begins in the middle of one
         while True:
-            resumes = _RESUMES.search(self.data)
+            resumes = _RESUMES.search(self.data, self.data.find(b"\n") + 1 or len(self.data) if is_in_line else 0)
             if resumes:
                 stop = resumes.end() if b"END" in resumes[0] else resumes.start()
                 break
             # The last line stays: it may be the beginning of END or START.
             kept = self.data.rfind(b"\n") + 1 or len(self.data)
             yield Rejection(line, offset, reason, self.data[:kept], self.preamble, is_continued=True)
+            is_in_line = not self.data.endswith(b"\n", 0, kept)
             self._forget(kept)
             piece = self._next_piece(source)
             if not piece:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from pdk_pipeline.formats import pdk
@@ -25,6 +25,8 @@ LINES = st.sampled_from(
     ]
 )  # fmt: skip
 LOGS = st.lists(LINES, max_size=60).map(b"\n".join)
+
+LIMITS = st.integers(5, 120)
 
 RECORD = b"test_run=r\nproject=p\nhost=h\ntest_name=%s\nstatus=P\ntra_x=1\nlog:\n.some\n.END\n.text\n\nEND\n\n"
 HEADED = b"\n\nSTART\ntest_run=r\nproject=p\nSETDEFAULT\n\n" + b"".join(
@@ -85,6 +87,45 @@ def test_a_log_cut_at_any_byte_loses_no_complete_record_and_says_what_is_not_com
         assert [rejection.reason for rejection in rejections(readings)] == ["no END at the end of the file"] * bool(
             begun
         )
+
+
+@given(
+    log=LOGS | st.lists(LINES | st.binary(min_size=20, max_size=90), max_size=30).map(b"\n".join),
+    limit=LIMITS,
+    piece=LIMITS,
+)
+@settings(max_examples=600)
+@example(log=b"\nSTART\nhost=h\nSETDEFAULT\n" + RECORD % (b"t" * 99) + RECORD % b"after", limit=40, piece=10)
+@example(log=b"x" * 40 + b"END\n" + RECORD % b"t", limit=20, piece=40)
+@example(log=b"x" * 20 + b"\nSTARTED=1\n" + RECORD % b"t", limit=15, piece=26)
+def test_records_that_are_too_large_are_rejected_whole_and_change_no_other(log, limit, piece):
+    held = 0
+
+    def watched(self, length):
+        nonlocal held
+        held = max(held, len(self.data))
+        return forget(self, length)
+
+    forget = pdk._Reader._forget
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pdk._Reader, "_forget", watched)
+        limited = read(log, limit=limit, piece=piece)
+    # Defaults too large to hold are lost with the record that they stand before
+    assume(not any(re.search(rb"^\s*SETDEFAULT", rejection.raw, re.MULTILINE) for rejection in rejections(limited)))
+    # No more is held than a record may have and what came last
+    assert held <= max(limit, piece) + 2 * piece
+    # What is read all the same is what is read without a limit, in that order
+    rest = iter(results(read(log)))
+    assert all(any(result == other for other in rest) for result in results(limited))
+    # What is rejected stands in the log, and is something
+    begun = b""
+    for rejection in rejections(limited):
+        begun += rejection.raw
+        if not rejection.is_continued:
+            assert begun.strip() or rejection.reason.startswith("END without")
+            assert log[rejection.offset :].startswith(begun)
+            begun = b""
+    assert begun == b""
 
 
 def _holdable(text: str) -> str:
