@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from tests.faults.installation import Installation
 from tests.stored import is_sound, results
@@ -99,6 +102,7 @@ def _mails(lost, too_much) -> Iterator[str]:
 def unsound(site: Installation) -> list[str]:
     """What is wrong with an installation in itself."""
     wrong = [] if is_sound(site.settings) else ["the database is not sound"]
+    wrong += [f"{path.name} is no backup" for path in site.backups() if not _is_whole(path)]
     wrong += [f"{name}: {rows[:5]}" for name, sql in NOTHING.items() if (rows := site.rows(sql))]
     wrong += [f"traceback shown to a user:\n{text}" for text in site.tracebacks[:3]]
     wrong += site.lies
@@ -110,6 +114,11 @@ def unsound(site: Installation) -> list[str]:
     if staging:
         wrong.append(f"left half made in the quarantine: {staging}")
     return wrong
+
+
+def _is_whole(database: Path) -> bool:
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro&immutable=1", uri=True)) as db:
+        return db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 def copies(site: Installation) -> int:

@@ -280,6 +280,11 @@ class Installation:
                     raise
                 time.sleep(0.1)
 
+    def backups(self) -> list[Path]:
+        """What there is to be restored."""
+        directory = self.home / "backups"
+        return sorted(directory.glob("pdk-*.db")) if directory.is_dir() else []
+
     def waiting(self) -> tuple[int, int, int, int, int]:
         """Logs in incoming/, claims, messages to be sent, nights under way, logs in the broker."""
         spool = self.settings.spool

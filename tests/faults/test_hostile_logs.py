@@ -2,23 +2,63 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import subprocess
 
 import pytest
 
-from pdk_pipeline import intake, spool
+from pdk_pipeline import intake, quarantine, spool
 from pdk_pipeline.config import Settings
 from pdk_pipeline.errors import UnreadableLog
 from tests.conftest import log_of, record, rows
 from tests.integration.processes import PDK
-from tests.stored import is_sound, take_in
+from tests.stored import is_sound, results, take_in
 
 
 def with_defaults(attributes: int, records: int) -> str:
     """A log in which every record has attributes that stand there once."""
     head, _, rest = log_of(*(record(f"t{number}") for number in range(records))).partition("SETDEFAULT\n")
     return head + "".join(f"tda_{number}=x\n" for number in range(attributes)) + "SETDEFAULT\n" + rest
+
+
+def undotted_lines(log: str) -> str:
+    """What a multi-line field says."""
+    return "".join(line[1:] for line in log.splitlines(keepends=True) if line.startswith("."))
+
+
+MANY = 50_000
+LONG = "x" * 6_000_000
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    {
+        "attributes": ("tra", "".join(f"tra_{number}=x\n" for number in range(MANY))),
+        "an attribute": ("tra", f"tra_a={LONG}\n"),
+        "a log": ("log", f"log:\n.{LONG}\n\n"),
+        "lines of a log": ("log", "log:\n" + ".x\n" * MANY + "\n"),
+        "a place": ("location", f"location={LONG}\n"),
+    }.values(),
+    ids=["attributes", "attribute", "log", "lines", "location"],
+)
+def test_what_is_huge_is_stored_whole_as_long_as_it_is_no_larger_than_a_record_may_be(field, text, tmp_path, home):
+    path = tmp_path / "a.pdklog"
+    whole = log_of(record("huge").replace("END\n", f"{text}END\n"), record("after"))
+    path.write_text(whole)
+    assert take_in(home, path).accepted == 2
+    ((*_, location, _, attributes, log), _) = sorted(results(home), key=lambda row: row[5] == "after")
+    found = {"tra": sorted(f"tra_{name}={value}\n" for name, value in json.loads(attributes or "{}").items())}
+    found |= {"log": log, "location": location}
+    expected = {"tra": sorted(text.splitlines(keepends=True)), "log": undotted_lines(text), "location": LONG}
+    assert found[field] == expected[field]
+    # One that is larger goes to the quarantine, byte for byte, and what comes after it is imported
+    small = home.model_copy(update={"record_limit_mb": 1, "home": tmp_path / "other"})
+    if len(text) > 5 << 20:  # whole pieces of 4 MB are read
+        outcome = take_in(small, path)
+        assert (outcome.accepted, outcome.quarantined) == (1, 1)
+        (note,) = quarantine.notes(small)
+        assert text.encode() in quarantine.content_path(small, note.id).read_bytes()
 
 
 @pytest.fixture
