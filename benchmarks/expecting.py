@@ -19,6 +19,6 @@ def million(place: Workplace, tests: int = 1_000_000) -> Iterator[Measured]:
     for _ in range(min(place.repeats, 3)):
         runs.append(expected.measure(place.fresh_home().home, tests=tests))
         place.tidy()
-    for what in runs[0]:
+    for what in list(runs[0])[1:]:  # the first is to make them
         seconds = [run[what] for run in runs]
-        yield Measured(f"{tests:,} expected tests: {what}", seconds, "s", at_most=_TARGETS.get(what))
+        yield Measured(f"{what} ({tests:,} expected tests)", seconds, "s", at_most=_TARGETS.get(what))

@@ -19,8 +19,6 @@ from pdk_pipeline.config import Settings
 from pdk_pipeline.ingest import COMPRESSION_LEVEL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from benchmarks.measuring import Workplace
 
 MB = 1_000_000
@@ -28,7 +26,6 @@ LOGS_A_BLOCK = 400
 LOG_BYTES = 600
 DIFFERENT_BLOCKS = 20
 MACHINES_A_TEST = 4
-FAILING = 0.05
 
 
 class Size(NamedTuple):
@@ -85,14 +82,65 @@ def make(settings: Settings, size: Size) -> None:
             hosts = ((f"host{n}",) for n in range(size.hosts))
             db.executemany("INSERT INTO environment (host, context, custom) VALUES (?, 'py311', '')", hosts)
             ledger.open_entry(db, ledger.Outcome("all of it", "made by the benchmark", "benchmark"))
-        filling = _Filling(db)
+            db.execute("UPDATE import_file SET outcome = ?", ('{"runs": []}',))
+        filling = _Filling(db, size)
         for night in range(size.nights):
-            filling.add_run(night_name(night), [_tests_of(size, host, 1) for host in range(size.hosts)])
-        some = [_tests_of(size, host, size.one_in) for host in range(size.hosts)]
+            filling.add_run(night_name(night), "every")
         for night in range(size.short_nights):
-            filling.add_run(short_name(night), some)
-        db.execute("UPDATE import_file SET outcome = ?", ('{"runs": []}',))
+            filling.add_run(short_name(night), "some")
     os.sync()  # or the first commit that is measured would wait for all of it
+
+
+class _Filling:
+    """Puts one run after the other into a database."""
+
+    def __init__(self, db: database.Connection, size: Size) -> None:
+        self.db = db
+        rng = random.Random(1)
+        self.packed = [zstandard.compress(_logs(rng), COMPRESSION_LEVEL) for _ in range(DIFFERENT_BLOCKS)]
+        self.runs = self.blocks = 0
+        self.of_table = {"every": self._assign("every", size, 1), "some": self._assign("some", size, size.one_in)}
+
+    def _assign(self, table: str, size: Size, one_in: int) -> int:
+        """Note what is reported in a run, and in which of its blocks each log lies. Returns how many blocks it has."""
+        self.db.execute(
+            f"CREATE TEMP TABLE {table} (environment_id INTEGER, test_id INTEGER, location TEXT, block, position)"
+        )
+        blocks = 0
+        for host in range(size.hosts):
+            tests = _tests_of(size, host, one_in)
+            rows = (
+                (host + 1, test, f"/srv/tests/area{test // 1000}/unit{test // 20}.py", *divmod(number, LOGS_A_BLOCK))
+                for number, test in enumerate(tests)
+            )
+            self.db.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, {blocks + 1} + ?, ?)", rows)
+            blocks += -(-len(tests) // LOGS_A_BLOCK)
+        return blocks
+
+    def add_run(self, name: str, table: str) -> None:
+        """Make a run with what `table` says; one result in twenty fails, each time others."""
+        self.runs += 1
+        with database.transaction(self.db):
+            self.db.execute("INSERT INTO run (id, name, created_at) VALUES (?, ?, ?)", (self.runs, name, self.runs))
+            self.db.execute(
+                f"""
+                INSERT INTO result (run_id, environment_id, test_id, status, attn, start_time, end_time, test_runner,
+                    location, tra, log_block_id, log_start, log_length, import_id)
+                SELECT :run, environment_id, test_id,
+                    iif((test_id * 7919 + environment_id * 31 + :run * 104729) % 1000 < 50, 'F', 'P'), 'N',
+                    1.7e9 + rowid, 1.7e9 + rowid + 1, 'pytest', location,
+                    printf('{{"peak_memory_mb":"%d","mean_counts":"%d.%04d"}}', rowid % 100, 1000, test_id % 10000),
+                    :blocks + block, position * :length, :length, 1
+                FROM temp.{table} ORDER BY rowid
+                """,
+                {"run": self.runs, "blocks": self.blocks, "length": LOG_BYTES},
+            )
+            blocks = range(self.blocks + 1, self.blocks + 1 + self.of_table[table])
+            self.db.executemany(
+                "INSERT INTO log_block (id, run_id, data) VALUES (?, ?, ?)",
+                ((block, self.runs, self.packed[block % DIFFERENT_BLOCKS]) for block in blocks),
+            )
+            self.blocks += self.of_table[table]
 
 
 def _tests_of(size: Size, host: int, one_in: int) -> list[int]:
@@ -100,50 +148,6 @@ def _tests_of(size: Size, host: int, one_in: int) -> list[int]:
     first = size.tests * host // size.hosts
     numbers = ((first + n) % size.tests + 1 for n in range(size.results // size.hosts))
     return [number for number in numbers if number % one_in == 0]
-
-
-class _Filling:
-    """Puts one run after the other into a database."""
-
-    def __init__(self, db: database.Connection) -> None:
-        self.db = db
-        self.rng = random.Random(1)
-        self.packed = [zstandard.compress(_logs(self.rng), COMPRESSION_LEVEL) for _ in range(DIFFERENT_BLOCKS)]
-        self.runs = self.blocks = 0
-
-    def add_run(self, name: str, tests: Sequence[Sequence[int]]) -> None:
-        """Make a run in which each machine reports these tests."""
-        self.runs += 1
-        with database.transaction(self.db):
-            self.db.execute("INSERT INTO run (id, name, created_at) VALUES (?, ?, ?)", (self.runs, name, self.runs))
-            for host, of_host in enumerate(tests, 1):
-                self._add_results(host, of_host)
-
-    def _add_results(self, host: int, tests: Sequence[int]) -> None:
-        """What one machine reports."""
-        rows = []
-        for number, test in enumerate(tests):
-            chance = self.rng.random()
-            status = "P" if chance > FAILING else "F"
-            place = f"/srv/tests/area{test // 1000}/unit{test // 20}.py"
-            attributes = f'{{"peak_memory_mb":"{chance * 100:.0f}","mean_counts":"{1000 + chance:.4f}"}}'
-            block, position = divmod(number, LOGS_A_BLOCK)
-            log = (self.blocks + block + 1, position * LOG_BYTES, LOG_BYTES)
-            rows.append((self.runs, host, test, status, 1.7e9 + number, place, attributes, *log))
-        self.db.executemany(
-            """
-            INSERT INTO result (run_id, environment_id, test_id, status, attn, start_time, end_time, test_runner,
-                location, tra, log_block_id, log_start, log_length, import_id)
-            VALUES (?1, ?2, ?3, ?4, 'N', ?5, ?5 + 1, 'pytest', ?6, ?7, ?8, ?9, ?10, 1)
-            """,
-            rows,
-        )
-        blocks = range(self.blocks + 1, self.blocks + 1 + -(-len(tests) // LOGS_A_BLOCK))
-        self.db.executemany(
-            "INSERT INTO log_block (id, run_id, data) VALUES (?, ?, ?)",
-            [(block, self.runs, self.packed[block % DIFFERENT_BLOCKS]) for block in blocks],
-        )
-        self.blocks += len(blocks)
 
 
 def _logs(rng: random.Random) -> bytes:
