@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 from pdk_pipeline import config, spool
 from pdk_pipeline.errors import AlreadyUp, BadSetting, BrokerUnavailable
-from workers import broker, redis_server
+from workers import broker, connection, redis_server
 from workers.processes import Process, Supervisor
 from workers.queues import DEFAULT, INTAKE, WRITER
 
@@ -38,7 +38,7 @@ def run(settings: Settings, *, show: Callable[[str], None], with_flower: bool = 
     """Keep everything running until SIGINT or SIGTERM; then stop it in order, running tasks finished.
 
     A second signal puts running tasks back into the queue, a third one kills. `show` is given each line to show.
-    Raises AlreadyUp, ServerPartMissing, BadSetting, BrokerUnavailable, SpoolUnusable.
+    Raises AlreadyUp, ServerPartMissing, BadSetting, BrokerUnavailable, SpoolUnusable, NotPermitted, BrokerUntrusted.
     """
     with broker.only_one_up(settings) as lock:
         spool.prepare(settings)  # whoever reads that all is ready may put a log there
@@ -70,6 +70,8 @@ class _Standalone:
         return environment
 
     def run(self) -> None:
+        if self.settings.broker_url:
+            _look_at_broker(self.url, self.show)
         supervisor = self.supervisor
         supervisor.listen_to_signals()
         with contextlib.ExitStack() as held:
@@ -184,7 +186,12 @@ class _Standalone:
         self.show(f"up      | home {self.settings.home}; logs in {self.supervisor.log_directory}")
         if self.flower_port is not None:
             self.show(f"up      | Flower: {self._flower_url}")
-        self.show("up      | ready; Ctrl-C stops everything")
+        if waiting := [process.name for process in self.supervisor.processes if not process.is_ready]:
+            self.show(f"up      | not ready yet: {', '.join(waiting)}")
+            processes = self.supervisor.processes
+            self.supervisor.run_until(lambda: self._is_stopped or all(process.is_ready for process in processes))
+        if not self._is_stopped:
+            self.show("up      | ready; Ctrl-C stops everything")
 
     def _stop(self, watchers: list[Process], workers: list[Process], server: Process | None) -> None:
         self.show("up      | stopping: running tasks are finished; Ctrl-C again puts them back instead")
@@ -223,6 +230,18 @@ def _attempts(seconds: float) -> Iterator[int]:
         yield number
         number += 1
         time.sleep(0.1)
+
+
+def _look_at_broker(url: str, show: Callable[[str], None]) -> None:
+    """Say so when a broker of one's own does not answer: it is waited for. Raises NotPermitted, BrokerUntrusted.
+
+    Workers that may not do their work there would only fail, again and again.
+    """
+    try:
+        with connection.told_of(url), connection.client(url) as redis:
+            redis.llen(WRITER)
+    except BrokerUnavailable as error:
+        show(f"up      | {error} Everything waits for it.")
 
 
 def _answers(path: object) -> bool:

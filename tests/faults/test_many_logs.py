@@ -22,7 +22,7 @@ LONG_AGO_SECONDS = 600
 def claims(home: Settings) -> list[str]:
     """Claims that were handed over long ago and are not imported."""
     incoming = home.spool / "incoming"
-    incoming.mkdir(parents=True)
+    incoming.mkdir(parents=True, exist_ok=True)
     for number in range(20):
         (incoming / f"{number}").write_text(log_of(record(f"t{number}")))
     claimed = [claim for claim, _ in spool.collect(home).claims]

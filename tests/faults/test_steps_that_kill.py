@@ -17,7 +17,7 @@ NOW = 1_795_000_000.0
 def test_a_step_that_never_ends_fails_in_the_end_and_the_night_goes_on(home: Settings):
     # Given a night whose first step kills whoever does it
     incoming = home.spool / "incoming"
-    incoming.mkdir(parents=True)
+    incoming.mkdir(parents=True, exist_ok=True)
     (incoming / "a").write_text(log_of(record("t1")))
     night, _ = nightly.start(home, "daily", "daily_2026-11-23", reason="a test", now=NOW)
     clock = NOW

@@ -134,7 +134,7 @@ def test_submitting_needs_these_rights_and_no_less(broker, server, make_log, hom
 
 
 def test_what_a_user_may_not_do_is_one_clear_line_at_once(broker, server, pdk, make_log):  # noqa: ARG001
-    for words in (("import", make_log("a", record())), ("nightly",), ("initdb",)):
+    for words in (("import", make_log("a", record())), ("nightly",), ("initdb",), ("up",)):
         began = time.monotonic()
         done = pdk(*words, PDK_BROKER_URL=broker.url("submit"))
         assert done.returncode == 1

@@ -78,7 +78,7 @@ def test_the_manuals_script_for_the_server_works_as_it_stands(shell, home: Setti
 def test_the_night_under_pdk_up(start_up, pdk, home: Settings):
     start_up("--no-flower")
     incoming = home.spool / "incoming"
-    incoming.mkdir(parents=True)
+    incoming.mkdir(parents=True, exist_ok=True)
     (incoming / "a").write_text(log_of(record("t1"), record("t2")))
     assert pdk("nightly", "daily", "daily_2026-11-23").returncode == 0
     (incoming / "b").write_text(log_of(record("t1", "F"), test_run="daily_2026-11-24"))
@@ -97,7 +97,7 @@ def _fill(home: Settings, pdk) -> None:
     with (home.home / "pdk.toml").open("a") as toml:
         toml.write("most_attempts = 100\n")  # more kills than any log here can meet by chance
     incoming = home.spool / "incoming"
-    incoming.mkdir(parents=True)
+    incoming.mkdir(parents=True, exist_ok=True)
     for host in HOSTS:
         records = [record(f"group/test_{number}", "PF"[number % 50 == 0]) for number in range(1000)]
         (incoming / host).write_text(log_of(*records, host=host))

@@ -8,6 +8,7 @@ import signal
 import urllib.request
 from pathlib import Path
 
+from pdk_pipeline import database
 from pdk_pipeline.config import Settings
 from tests.conftest import log_of, record, rows
 from workers import broker
@@ -67,7 +68,6 @@ def _pid(up, part: str) -> int:
 def test_collect_takes_in_what_lies_in_incoming(start_up, pdk, home: Settings):
     start_up("--no-flower")
     incoming = home.spool / "incoming"
-    incoming.mkdir(parents=True)
     for host in ("apple", "banana"):
         (incoming / host).write_text(log_of(record(), host=host))
     (incoming / "broken").write_text(log_of(record(), record("bad", "X"), host="cherry"))
@@ -77,3 +77,12 @@ def test_collect_takes_in_what_lies_in_incoming(start_up, pdk, home: Settings):
     assert "broken: 1 quarantined" in done.stderr
     assert rows(home, "SELECT host FROM result_scalar ORDER BY 1") == [("apple",), ("banana",), ("cherry",)]
     assert not list(incoming.iterdir())
+
+
+def test_up_says_that_it_is_ready_once_it_is_and_names_what_is_not(start_up, home: Settings):
+    with database.writer_lock(home, "somebody else", wait_seconds=0):
+        up = start_up("--no-flower", is_ready=False)
+        up.wait_for("not ready yet: writer")
+        assert not any("ready; Ctrl-C" in line for line in up.lines)
+        assert (home.spool / "incoming").is_dir()
+    up.wait_for("ready; Ctrl-C stops everything")
