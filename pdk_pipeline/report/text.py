@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,8 @@ class _Page:
             yield from self.nights(document)
         if any(group.lines for part in document.parts for group in part.groups):
             yield ""
-            yield self.paint(self.fit(f"`pdk show {document.run} TEST` shows a result with its log."), "dim")
+            shown = f"`pdk show {shlex.quote(document.run)} TEST` shows a result with its log."
+            yield self.paint(self.fit(shown), "dim")
 
     # What changed ------------------------------------------------------------------------------------------
 

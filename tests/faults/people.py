@@ -13,7 +13,7 @@ from pathlib import Path
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
-        "pdk_pipeline.cli",
+        "pdk_pipeline.cli.commands",
         "workers.dispatch",
         "workers.submission",
         "redis",

@@ -163,7 +163,7 @@ def test_sixty_machines_at_once(busy_site, tmp_path):
 MANY = """
 import os, sys
 import redis.backoff
-from pdk_pipeline.cli import main, submit
+from pdk_pipeline.cli import commands, main
 from workers import submission
 pids = []
 for path in sys.argv[1:]:

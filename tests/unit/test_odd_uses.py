@@ -80,6 +80,28 @@ def test_a_command_whose_streams_are_closed_does_its_work_all_the_same(home: Set
     assert home.database.read_bytes().startswith(b"SQLite format 3")
 
 
+INTERRUPTED = """
+import sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "pdk_pipeline.cli.base":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+from pdk_pipeline.cli import main
+main(["runs"])
+"""
+
+
+def test_a_command_that_is_interrupted_while_it_is_being_loaded_ends_without_a_traceback():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_report_names_its_run_as_a_shell_takes_it(pdk: Terminal, make_log):
+    pdk("import", make_log("a.pdklog", record("t1", "F"), test_run="of $(ann)"))
+    assert "`pdk show 'of $(ann)' TEST`" in pdk("report", "of $(ann)").out
+
+
 def test_letters_that_turn_the_direction_of_reading_are_shown_as_what_they_are(pdk: Terminal, make_log):
     pdk("import", make_log("a.pdklog", record("ok\u202ekcatta", "F", log="log\u2066text")))
     pdk("gen_expected", "daily", "daily_2026-11-23")
