@@ -53,10 +53,11 @@ _NO_LOG = (None, None, None)
 def _insert(rows: int) -> str:
     """The statement that inserts so many results."""
     row = f"({', '.join('?' * COLUMNS)})"
-    return """
+    return f"""
         INSERT INTO result (run_id, environment_id, test_id, status, attn, start_time, end_time, test_runner, location,
             tda, tra, log_block_id, log_start, log_length, import_id)
-        VALUES """ + ", ".join([row] * rows)
+        VALUES {", ".join([row] * rows)}
+    """  # noqa: S608  (question marks)
 
 
 class OnDuplicate(StrEnum):
