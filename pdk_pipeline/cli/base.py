@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,25 @@ def _folded(name: str) -> str:
     return name.replace("-", "_")
 
 
+def _is_path(param: click.Parameter) -> bool:
+    return "FILE" in (param.metavar or "")
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_as_text(part) for part in value)
+    if not isinstance(value, str) or value.isascii():
+        return value
+    from pdk_pipeline.formats.text import readable
+
+    return readable(os.fsencode(value))
+
+
 class Command(click.Command):
-    """A command whose long options may also be written as people have them in scripts: -host=x, --on_duplicate."""
+    """A command whose long options may also be written as people have them in scripts: -host=x, --on_duplicate.
+
+    Names with bytes that are no text are read as those in logs are, so that they name the same: `x\\xff`.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put every long option into the one spelling that click knows."""
@@ -36,7 +54,11 @@ class Command(click.Command):
             match = _ONE_DASH.fullmatch(arg)
             name = known.get(_folded(match[1])) if match else None
             spelled.append(f"{name}{match[2] or ''}" if match and name else arg)
-        return super().parse_args(ctx, spelled + rest)
+        left = super().parse_args(ctx, spelled + rest)
+        for param in self.get_params(ctx):
+            if param.name in ctx.params and isinstance(param.type, click.types.StringParamType) and not _is_path(param):
+                ctx.params[param.name] = _as_text(ctx.params[param.name])
+        return left
 
 
 class Group(Command, click.Group):
@@ -120,7 +142,6 @@ def write_whole(output: str, pieces: Iterable[bytes]) -> None:
 
     A link stays one: the file that it leads to is written.
     """
-    import os.path
     from pathlib import Path
 
     if Path(output).exists() and not Path(output).is_file():

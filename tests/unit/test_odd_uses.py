@@ -13,7 +13,7 @@ import pytest
 from pdk_pipeline import config
 from pdk_pipeline.config import Settings
 from pdk_pipeline.errors import BadSetting
-from tests.conftest import record
+from tests.conftest import log_of, record
 from tests.typed import Terminal
 
 
@@ -114,6 +114,27 @@ def test_a_night_of_an_odd_name_is_shown_in_its_line_and_one_without_a_name_is_a
     assert pdk("nightly", "daily", "").status == 2
     seen = pdk("nightly", "daily", "daily\nx\x1b[31m")
     assert seen.out.startswith("daily\\nx\\x1b[31m: started ")
+
+
+@pytest.mark.parametrize("charset", ["C.UTF-8", "C"])
+def test_a_name_that_is_no_text_means_what_a_log_calls_so(home: Settings, tmp_path: Path, charset: str):
+    (tmp_path / "a").write_bytes(log_of(record("r\u00fcn"), test_run="RUN").encode().replace(b"RUN", b"x\xffy"))
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PDK_HOME": str(home.home),
+        "LC_ALL": charset,
+        "PYTHONCOERCECLOCALE": "0",
+    }
+
+    def pdk(*words: str | bytes) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-X", "utf8=0", "-c", "from pdk_pipeline.cli import main; main()", *words]
+        return subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+
+    assert pdk("import", str(tmp_path / "a")).returncode == 0
+    shown = pdk("show", b"x\xffy", "r\u00fcn".encode())
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "x\\xffy" in shown.stdout
+    assert "no such test run: none\\xff" in pdk("delete_run", b"none\xff").stderr
 
 
 # Numbers ------------------------------------------------------------------------------------------------------
