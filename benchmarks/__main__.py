@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import commands, comparison, expecting, importing, looking_up, night, purge, submitters
+from benchmarks import commands, comparison, expecting, importing, looking_up, night, purge, soak, submitters
 from benchmarks.measuring import Measured, Workplace
 
 if TYPE_CHECKING:
@@ -36,8 +36,12 @@ MEASURES: dict[str, Callable[[Workplace], Iterator[Measured]]] = {
     "lookup": looking_up.ten_million,
     "commands": commands.start,
     "submitters": submitters.at_once,
+    "soak": soak.weeks,
 }
 """By the name to ask for, in the order of the table; to add one, write a function that yields what it has measured."""
+
+ON_REQUEST = {"soak"}
+"""Takes so long that it is only done when it is named."""
 
 LAST = "purge"
 """Takes apart the database in which others look something up."""
@@ -46,7 +50,12 @@ LAST = "purge"
 def main() -> int:
     """Measure, and print the table. Exit status 1 when something could not be measured, not when it is slow."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speeds, sizes and memory.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(MEASURES)}; all if none is named")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"one of {', '.join(MEASURES)}; all but {', '.join(ON_REQUEST)} if none is named",
+    )
     parser.add_argument("--repeats", type=int, default=5, help="runs of each; the median counts")
     parser.add_argument("--logs", nargs="+", type=Path, default=[], help="logs of your own in place of made-up ones")
     parser.add_argument("--pandokia", default="", help="a command that imports: COMMAND DATABASE LOG...")
@@ -60,7 +69,7 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pdk-benchmarks-", dir=wanted.directory) as directory:
         place = Workplace(Path(directory), wanted.repeats, wanted.logs, shlex.split(wanted.pandokia))
-        names = [name for name in MEASURES if not wanted.names or name in wanted.names]
+        names = [name for name in MEASURES if name in (wanted.names or MEASURES.keys() - ON_REQUEST)]
         measured, failed = measure(place, names)
     console.print(table(measured))
     console.print(f"{verdict(measured)}; measured in {(time.monotonic() - began) / 60:.1f} minutes")

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import __main__ as bench
-from benchmarks import commands, comparison, expecting, importing, looking_up, night, purge, submitters
+from benchmarks import commands, comparison, expecting, importing, looking_up, night, purge, soak, submitters
 from benchmarks.generate import Site, host_names
 from benchmarks.large import Size
 from benchmarks.measuring import Measured, Workplace
@@ -29,6 +29,7 @@ IN_SMALL = {
     "lookup": lambda place: looking_up.ten_million(place, SIZE),
     "commands": commands.start,
     "submitters": lambda place: submitters.at_once(place, SITE),
+    "soak": lambda place: soak.weeks(place, SITE, nights=1),
 }
 
 
@@ -36,6 +37,7 @@ IN_SMALL = {
 def place(tmp_path, monkeypatch) -> Workplace:
     """Where little is measured, and once."""
     monkeypatch.setattr(importing, "LARGE_LOG_BYTES", 1 << 20)
+    monkeypatch.setattr(soak, "PERIODIC", {"sweep": 1, "tick": 1})
     (tmp_path / "here").mkdir()
     return Workplace(tmp_path / "here", 1, SITE.night(importing.NIGHT, tmp_path / "logs"))
 
