@@ -147,7 +147,7 @@ def _imports_meanwhile(settings: Settings, nights: list[str], size: Size) -> Ite
                     deletion.delete(db, runs.find(settings, db, night).id, now=time.time())
                 began = time.perf_counter()
                 busy = []
-                with subprocess.Popen([*PDK, "clean", "-q"], env=environment) as cleaning:
+                with subprocess.Popen([*PDK, "clean", "-q"], env=environment, stderr=subprocess.DEVNULL) as cleaning:
                     while cleaning.poll() is None:
                         busy.append(_import_one(settings, log))
                         time.sleep(PAUSE_SECONDS)
@@ -167,7 +167,7 @@ def _import_one(settings: Settings, log: Path) -> float:
     number = time.time_ns()
     records = "".join(f"test_name=small/test_{n}\nstatus=P\nlog:\n.fine\n\nEND\n" for n in range(20))
     log.write_text(f"START\ntest_run=small_{number}\nproject=p\nSETDEFAULT\n{records}")
-    call = dispatch.Call("import_log", (str(log), f"small:{number}", {}, False), log.name)
+    call = dispatch.Call("import_logs", ([[str(log), f"small:{number}"]], {}, False), log.name)
     began = time.perf_counter()
     for _, outcome in dispatch.run(settings, [call], local=False, on_progress=lambda *_: None, on_note=lambda _: None):
         if isinstance(outcome, Exception):
