@@ -39,7 +39,7 @@ SIGNS = {
     "general": "--queues=default",
     "intake": "--queues=intake",
     "beat": "tests.faults.hurried --quiet beat",
-    "broker": "broker.conf",
+    "broker": "-server ",
 }
 """What stands in the command of each part of a `pdk up`."""
 

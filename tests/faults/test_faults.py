@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults.installation import SIGNS, Installation, workshop
 from tests.faults.trial import Trial
+
+
+def test_every_part_can_be_found_to_be_killed():
+    with workshop() as directory, Installation(directory / "site") as site:
+        site.insist(lambda: all(map(site.processes, SIGNS)), "finding all parts")
+        found = [site.processes(part, with_children=False) for part in SIGNS]
+        assert sorted(pid for pids in found for pid in pids) == sorted(site.up.children())
+        assert {len(pids) for pids in found} == {1}
 
 
 @pytest.mark.timeout(600)
