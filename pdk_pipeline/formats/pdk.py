@@ -85,9 +85,13 @@ class _Reader:
             if len(self.data) > self.record_limit:
                 yield from self._oversized(source)
             piece = self._next_piece(source)
-        if self.damage and not self.data:
-            yield Rejection(self._line_at(0), self.offset, self.damage, b"", self.preamble)
-        yield from self._careful(0, len(self.data), self.damage or "no END at the end of the file")
+        is_told = not self.damage
+        for reading in self._careful(0, len(self.data), self.damage or "no END at the end of the file"):
+            is_told = is_told or (isinstance(reading, Rejection) and reading.reason == self.damage)
+            yield reading
+        if not is_told:  # it was between two records
+            end = len(self.data)
+            yield Rejection(self._line_at(end), self.offset + end, self.damage, b"", self.preamble)
 
     def _next_piece(self, source: Source) -> bytes:
         if self.damage:

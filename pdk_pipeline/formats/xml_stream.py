@@ -49,11 +49,11 @@ class _Refused(Exception):
 
 
 class _Unreadable(Exception):
-    """Well-formed, and yet nothing that can be read: why, and at which byte of the parser's text."""
+    """Well-formed, and yet nothing that can be read: why, at which byte of the parser's text, whether all is over."""
 
-    def __init__(self, reason: str, index: int) -> None:
+    def __init__(self, reason: str, index: int, *, is_over: bool = False) -> None:
         super().__init__(reason)
-        self.index = index
+        self.index, self.is_over = index, is_over
 
 
 class XmlReader:
@@ -158,10 +158,9 @@ class XmlReader:
             try:
                 self._parse(stop, is_end=is_end)
             except _Refused as error:
-                yield from self._lose(str(error), self._prefix)
-                self._resumes = None
+                yield from self._lose(str(error), self._prefix, is_over=True)
             except _Unreadable as error:
-                yield from self._lose(str(error), error.index)
+                yield from self._lose(str(error), error.index, is_over=error.is_over)
             except expat.ExpatError as error:
                 if is_end and error.code in _CUT_OFF:
                     yield from self._cut_off(stop, error.code)
@@ -241,8 +240,8 @@ class XmlReader:
 
     # What is passed over --------------------------------------------------------------------------------------
 
-    def _lose(self, reason: str, index: int) -> Iterator[Reading]:
-        """Nothing can be read on here, because of what is at `index` of the parser's text."""
+    def _lose(self, reason: str, index: int, *, is_over: bool = False) -> Iterator[Reading]:
+        """Nothing can be read on here, nor behind if it is over, because of what is at `index` of the parser's text."""
         self.settle()
         yield from self._handed_on()
         trouble = self._cleaner.origin(index - self._prefix)
@@ -255,6 +254,7 @@ class XmlReader:
         self._is_passing_over = True
         self._tree = []
         self._done = max(trouble, self._begun + 1)  # never again at the same place
+        self._resumes = None if is_over else self._resumes
 
     def _lost_here(self, reason: str) -> Lost:
         """What is not complete is lost, from here on."""
@@ -320,7 +320,8 @@ class XmlReader:
         tree = self._tree
         index = self._parser.CurrentByteIndex
         if len(tree) + len(self._places) + self._depth_ignored > MOST_NESTED:
-            raise _Unreadable(f"more than {MOST_NESTED} elements within one another", index)
+            # Behind one that is in no record it would be the same again, and again.
+            raise _Unreadable(f"more than {MOST_NESTED} elements within one another", index, is_over=not tree)
         if tree:
             self._silent = 0
             if tag == self.RECORD and tree[0].tag == tag:

@@ -9,13 +9,16 @@ import os
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import zstandard
 
 from pdk_pipeline.errors import UnreadableLog
-from pdk_pipeline.formats import stream
+from pdk_pipeline.formats import pdk, stream
 from pdk_pipeline.formats.stream import Damaged, LogStream, open_log
+from pdk_pipeline.results import Rejection, Result
+from tests.conftest import log_of, record
 from tests.machine import needs_permissions
 from tests.unit.reading import stream as stream_of
 
@@ -247,3 +250,14 @@ def test_a_bomb_is_read_in_little_memory(tmp_path):
     size, megabytes = map(int, done.stdout.split())
     assert size == 160 << 20
     assert megabytes < 110
+
+
+@pytest.mark.parametrize("end", ["", "\n\n", "# the end\n", "START\n", "x=1\n"])
+@pytest.mark.parametrize("what_follows", [b"test_name=plain\nstatus=P\nEND\n", gzip.compress(b"x=1")[:-9]])
+def test_damage_between_two_records_is_told_of_as_damage_in_one_is(end: str, what_follows: bytes, tmp_path: Path):
+    log = tmp_path / "a.gz"
+    log.write_bytes(gzip.compress((log_of(record("t1")) + end).encode()) + what_follows)
+    with open_log(log) as stream:
+        found = list(pdk.read(stream, defaults={}, zone=None, record_limit=1 << 20))
+    assert [type(reading) for reading in found] == [Result, Rejection]
+    assert "the compressed file is damaged or cut off" in found[1].reason

@@ -355,3 +355,11 @@ def test_both_kinds_of_xml_are_told_apart_in_what_the_quarantine_keeps():
         (rejection,) = rejections(read_as(name, report[:-400]))
         kept = b"START\n" + rejection.preamble + rejection.raw
         assert formats.detect(kept) is formats.named(name)
+
+
+def test_elements_without_measure_within_one_another_are_refused_once_and_not_each_anew():
+    nested = b"<testsuite>" * 2000 + b'<testcase name="deep"/>' + b"</testsuite>" * 2000
+    report = b'<testsuites><testsuite name="s"><testcase name="good"/></testsuite>' + nested + b"</testsuites>"
+    readings = junit(report)
+    assert named(readings) == ["s/good"]
+    assert reasons(readings) == ["more than 200 elements within one another"]
