@@ -105,8 +105,11 @@ def run(
         _print_problems(session)
         if not quiet:
             _print_counts(session, log, time.monotonic() - began)
-    status = 1 if session.problems or writer.problem else 0
-    if submit:
+    is_empty = not session.counts and not signal_number
+    if is_empty:
+        say("no tests in the files that were run")
+    status = 1 if session.problems or writer.problem or is_empty else 0
+    if submit and not is_empty:
         from pdk_pipeline.cli.submit import submit as submit_command
 
         words = [str(log), *(["--quiet"] if quiet or as_json else [])]

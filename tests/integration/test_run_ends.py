@@ -128,3 +128,10 @@ def test_an_environment_that_cannot_be_made_costs_only_the_tests_of_its_director
     ran = tree.run()
     assert ran.statuses == {"a/test_1": "E", "b/test_2": "P"}
     assert "a/pdk_environment: [nonsense]" in log_text(ran.results["a/test_1"])
+
+
+def test_a_run_in_which_no_test_was_found_does_not_look_like_one_in_which_all_went_well(tree: Tree):
+    tree.grow({"test_none.py": "def not_a_test(): pass\n"})
+    ran = tree.run()
+    assert (ran.status, ran.results) == (1, {})
+    assert "no tests in the files that were run" in ran.err
