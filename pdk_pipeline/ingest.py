@@ -128,7 +128,7 @@ class _Rows:
         """Take a result; True when a batch has been flushed."""
         self.batch.append(result)
         tda, tra, log = result[12:]
-        self.batch_bytes += RESULT_BYTES + len(log) + ATTRIBUTE_BYTES * (len(tda) + len(tra))
+        self.batch_bytes += RESULT_BYTES + len(result[5]) + len(result[11]) + len(log) + _size(tda) + _size(tra)
         if self.batch_bytes < BATCH_BYTES:
             return False
         self._flush()
@@ -305,6 +305,11 @@ class _Rows:
             *(self.packer.add(run_id, log) if log else _NO_LOG),
             self.entry,
         )
+
+
+def _size(attributes: dict[str, str]) -> int:
+    """Bytes that attributes take, roughly: the values of a hostile log are large."""
+    return ATTRIBUTE_BYTES * len(attributes) + sum(map(len, attributes.values())) if attributes else 0
 
 
 def _as_json(attributes: dict[str, str]) -> str:

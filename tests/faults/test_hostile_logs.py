@@ -7,6 +7,7 @@ import resource
 import subprocess
 
 import pytest
+import zstandard
 
 from pdk_pipeline import intake, quarantine, spool
 from pdk_pipeline.config import Settings
@@ -78,6 +79,20 @@ def test_a_log_whose_defaults_are_many_takes_no_memory_for_each_record(tmp_path,
     assert done.returncode == 0
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     assert peak == before or peak < 250_000  # KB; one of five million attributes would be twice that
+
+
+@pytest.mark.parametrize("field", ["test_name=t{}{}", "tda_x={}{}", "location={}{}"])
+def test_fields_that_are_large_in_every_record_are_never_all_in_memory(field, tmp_path, environment):
+    path = tmp_path / "a.zst"
+    with path.open("wb") as file, zstandard.ZstdCompressor().stream_writer(file) as log:
+        for number in range(700):
+            huge = field.format(number, "x" * 1_000_000)
+            log.write(f"test_run=r\nproject=p\ntest_name=t{number}\nstatus=P\n{huge}\nEND\n".encode())
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    done = subprocess.run([*PDK, "import", path], env=environment, check=False, capture_output=True, text=True)
+    assert "it swells to more than" in done.stderr
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert peak == before or peak < 450_000  # KB; all of them are 700 MB, and twice that as text and row
 
 
 def test_a_log_that_swells_in_the_database_is_refused_and_leaves_nothing_there(bomb, home: Settings):
