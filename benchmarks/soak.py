@@ -81,8 +81,17 @@ TIMES = {
 MOST_GROWTH = {"MB": 5.0, "": 20.0}
 """Percent from the end of the second week to that of the last; of what is counted a few come and go."""
 
-BOUNDED = {"the broker's file": 140.0, "log files": 420.0}
-"""What grows until it begins anew, and the MB that it comes to at most (see `redis_server`, `processes`)."""
+BOUNDED = {
+    "the broker's file": 140.0,
+    "log files": 420.0,
+    "the writer, resident": 200.0,
+    "Flower, resident": 200.0,
+}
+"""What grows until it begins anew or is full, and the MB that it comes to at most.
+
+See `redis_server` and `processes` for the files; SQLite keeps up to 64 MB of the database in the writer's memory, and
+Flower its last 10,000 tasks.
+"""
 
 UNBOUNDED = {"mails as files", "mails as files, files"}
 """What stays until somebody takes it away."""
