@@ -17,6 +17,14 @@ class PdkError(Exception):
         return f"{sentence.rstrip('.')}. {self.advice}" if self.advice else sentence
 
 
+def in_words(error: Exception) -> str:
+    """What went wrong, for a person; of a fault of the system also where."""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    return str(error)
+
+
 class PassingFault(PdkError):
     """This did not work now and may work later."""
 

@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pdk_pipeline import database, formats, ledger, quarantine, spool
 from pdk_pipeline.errors import PassingFault, UnknownClaim, UnknownQuarantineItem, UnreadableLog
@@ -21,6 +21,7 @@ from pdk_pipeline.ingest import OnDuplicate, ingest
 from pdk_pipeline.ledger import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from pdk_pipeline.config import Settings
@@ -34,6 +35,11 @@ Progress = Callable[[int, int], None]
 LARGEST_SWELL_BYTES = 256 << 20
 MOST_SWELL = 100
 """A log may swell to so many bytes or so many times its size, in the database or in the quarantine: a bomb may not."""
+
+BATCH_LOGS, BATCH_BYTES = 100, 16 << 20
+"""So many logs at the most are one batch, or so many bytes: whoever comes next waits for a moment."""
+
+Log = TypeVar("Log")
 
 WHOLE_FILE = "none"
 """The `format` of a file that was quarantined whole."""
@@ -72,6 +78,30 @@ class _Delivery:
     options: Options
     origin_sha256: str = ""
     """Of the log that a quarantined record came from, when this is such a record."""
+
+
+def batches(logs: Iterable[Log], size_of: Callable[[Log], int]) -> Iterator[list[Log]]:
+    """Logs in their order, together with those that may be handed over together. `size_of`: bytes of each."""
+    batch: list[Log] = []
+    left = BATCH_BYTES
+    for log in logs:
+        size = size_of(log)
+        if batch and (size > left or len(batch) >= BATCH_LOGS):
+            yield batch
+            batch, left = [], BATCH_BYTES
+        batch.append(log)
+        left -= size
+    if batch:
+        yield batch
+
+
+def claimed_size(settings: Settings, claim: str) -> int:
+    """Bytes of a log that the spool claimed; 0 when it is finished with."""
+    path = spool.claimed_file(settings, claim)
+    try:
+        return path.lstat().st_size if path else 0
+    except FileNotFoundError:
+        return 0
 
 
 def _no_progress(_done: int, _total: int) -> None:

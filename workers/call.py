@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workers.queues import ON_DEMAND, queue_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def label(names: Sequence[str]) -> str:
+    """What people know several things by that are one task's."""
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from pdk_pipeline import database
-from pdk_pipeline.errors import BrokerUnavailable, PdkError, TaskFailed
+from pdk_pipeline.errors import BrokerUnavailable, PdkError, TaskFailed, in_words
 from workers import broker
 from workers.call import Call
 
@@ -82,8 +82,7 @@ def _in_this_process(
             except PdkError as error:
                 yield index, error
             except (OSError, sqlite3.Error) as error:  # of this one; the others may be well
-                where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-                yield index, TaskFailed(f"{where}{getattr(error, 'strerror', None) or error}")
+                yield index, TaskFailed(in_words(error))
             finally:
                 task.listener = None
 

@@ -14,8 +14,9 @@ from pdk_pipeline.config import settings
 from pdk_pipeline.errors import DatabaseTooOld, NoDatabase
 from pdk_pipeline.night_steps import STEPS, Again
 from workers.app import Reporting, app
+from workers.importing import hand_over
 from workers.queues import CLEANING, ROUTINE
-from workers.tasks import AGAIN_LATER, import_claimed
+from workers.tasks import AGAIN_LATER
 from workers.telling import sweep_outbox
 
 
@@ -75,8 +76,7 @@ def _go_on(night_id: int, step_id: int, token: str, again: Again | None) -> dict
             sweep_outbox.apply_async()  # what the night put there goes out at once
         told = {name: value for name, value in (step.outcome or {}).items() if value}
         return {"run": night.run_name, "step": step.name, "state": step.state, "error": step.error} | told
-    for claim, name in again.logs:
-        import_claimed.apply_async((claim,), argsrepr=f"({name!r})", priority=ROUTINE, ignore_result=True)
+    hand_over(again.logs, priority=ROUTINE)
     if step.token == token:
         # Behind the imports in the same queue: they are done when it comes.
         priority = CLEANING if again.can_wait else ROUTINE

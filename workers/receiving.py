@@ -16,10 +16,11 @@ from pdk_pipeline.config import settings
 from pdk_pipeline.errors import LogTooLarge, NoDatabase, NotALog, NotReceived
 from workers import broker, connection, health
 from workers.app import app
+from workers.importing import hand_over
 from workers.message import KEY, TASK
 from workers.queues import INTAKE, WRITER
 from workers.submission import KEPT_SECONDS, Label, file_names
-from workers.tasks import AGAIN_LATER, import_claimed
+from workers.tasks import AGAIN_LATER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,8 +109,7 @@ def sweep() -> dict[str, Any]:
     with _broker() as redis:
         is_busy = health.waiting(redis, WRITER) > FEW_TASKS
     collected = spool.collect(settings(), is_busy=is_busy)
-    for claim, name in collected.claims:
-        import_claimed.apply_async((claim,), argsrepr=f"({name!r})", ignore_result=True)
+    hand_over(collected.claims)
     return {
         "logs": len(collected.claims),
         "growing": collected.growing,

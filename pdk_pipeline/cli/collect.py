@@ -21,17 +21,22 @@ def collect(local: bool, quiet: bool, as_json: bool) -> int:
     `pdk up` does the same every two minutes. A log that changed within `settle_seconds` is left for the next time;
     what was imported is moved into the archive.
     """
-    from pdk_pipeline.cli.imports import finish
+    from pdk_pipeline import intake
+    from pdk_pipeline.cli.imports import Import, finish
     from pdk_pipeline.cli.waiting import outcome
-    from workers.dispatch import Call
+    from pdk_pipeline.config import settings
+    from workers.call import Call, label
 
-    # The imports are handed over from here, one by one, to show how far they are.
+    # The imports are handed over from here, to show how far they are.
     collected = outcome(Call("collect", (False,), "collect"), local=local)
     for problem in collected["left"]:
         say(problem)
     if collected["growing"]:
         say(f"{collected['growing']:,} logs changed a moment ago and are left for the next time")
-    calls = [Call("import_claimed", (claim,), file) for claim, file in collected["claims"]]
-    if not calls and not quiet and not as_json:
+    imports = []
+    for batch in intake.batches(collected["claims"], lambda one: intake.claimed_size(settings(), one[0])):
+        claims, files = [claim for claim, _ in batch], [file for _, file in batch]
+        imports.append(Import(Call("import_claimed", (claims,), label(files)), files))
+    if not imports and not quiet and not as_json:
         say("no logs to import")
-    return finish(calls, is_whole=not collected["left"], local=local, quiet=quiet, as_json=as_json)
+    return finish(imports, is_whole=not collected["left"], local=local, quiet=quiet, as_json=as_json)

@@ -39,7 +39,7 @@ from pdk_pipeline.cli.status import status
 from pdk_pipeline.cli.submit import submit
 from pdk_pipeline.cli.subscriptions import subscribe, subscriptions, unsubscribe
 from pdk_pipeline.cli.up import up
-from pdk_pipeline.errors import PdkError
+from pdk_pipeline.errors import PdkError, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,6 +162,5 @@ def _told(error: Exception) -> str:
     if isinstance(error, sqlite3.Error):
         return f"The database cannot be used: {error}. `pdk doctor` looks for the cause."
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}"
+        return in_words(error)
     return f"This is a fault in pdk itself: {type(error).__name__}: {error}. `pdk -v …` shows where."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pdk_pipeline.config import Settings
-    from workers.dispatch import Call
+    from workers.call import Call
 
 COUNTED = ("records", "accepted", "replaced_missing", "duplicates", "skipped", "quarantined")
 HEADINGS = ("records", "imported", "replaced missing", "duplicates", "skipped", "quarantined")
@@ -74,49 +75,72 @@ def import_(
         from pdk_pipeline import formats
 
         formats.named(format_)
-    calls, is_whole = _calls(settings(), files, options.as_json(), archive=archive)
+    imports, is_whole = _imports(settings(), files, options.as_json(), archive=archive)
     if no_wait:
-        from workers import dispatch
-
-        ids = dispatch.send(settings(), calls)
-        if as_json:
-            print_json([{"file": call.label, "task": task} for call, task in zip(calls, ids, strict=True)])
-        else:
-            for call, task in zip(calls, ids, strict=True):
-                click.echo(f"{task}  {call.label}")
+        _hand_over(imports, as_json=as_json)
         return 0 if is_whole else 1
-    return finish(calls, is_whole=is_whole, local=local, quiet=quiet, as_json=as_json)
+    return finish(imports, is_whole=is_whole, local=local, quiet=quiet, as_json=as_json)
 
 
-def _calls(
+def _imports(
     settings: Settings, files: Sequence[str], options: dict[str, Any], *, archive: bool
-) -> tuple[list[Call], bool]:
-    """A task for each file, and whether all that was named can be read."""
+) -> tuple[list[Import], bool]:
+    """Tasks for the files, in their order, and whether all that was named can be read."""
     import uuid
 
-    from pdk_pipeline import spool
-    from workers.dispatch import Call
+    from pdk_pipeline import intake, spool
+    from workers.call import Call, label
 
-    calls = []
+    imports = []
+    sizes: dict[str, int] = {}
     is_whole = True
     for file in files:
         if file == "-":
             name = f"stdin-{os.getpid()}.pdklog"
             claim = spool.put_claimed(settings, name, iter(lambda: sys.stdin.buffer.read(1 << 20), b""))
-            calls.append(Call("import_claimed", (claim, options), "-"))
-        elif os.path.isdir(file):  # noqa: PTH112  (these run once a file, and are twice as quick as pathlib's)
-            # `pdk import *` in a directory of logs that has an old/ in it.
-            say(f"{file}: a directory, left alone; the logs in it are {os.path.join(file, '*')}")  # noqa: PTH118
-        elif not os.path.exists(file):  # noqa: PTH110
+            imports.append(Import(Call("import_claimed", ([claim], options), "-"), ["-"]))
+            continue
+        try:
+            about = os.stat(file)  # noqa: PTH116  (these run once a file, and are twice as quick as pathlib's)
+        except OSError:
             say(f"{file}: there is no such file")
             is_whole = False
+            continue
+        if stat.S_ISDIR(about.st_mode):
+            # `pdk import *` in a directory of logs that has an old/ in it.
+            say(f"{file}: a directory, left alone; the logs in it are {os.path.join(file, '*')}")  # noqa: PTH118
         else:
-            path = os.path.abspath(file)  # noqa: PTH100  (a link keeps the name that it was given)
-            calls.append(Call("import_log", (path, uuid.uuid4().hex, options, archive), spool.shown(file)))
-    return calls, is_whole
+            sizes[file] = about.st_size
+    for batch in intake.batches(sizes, sizes.__getitem__):
+        # A link keeps the name that it was given.
+        logs = [[os.path.abspath(path), uuid.uuid4().hex] for path in batch]  # noqa: PTH100
+        names = [spool.shown(path) for path in batch]
+        imports.append(Import(Call("import_logs", (logs, options, archive), label(names)), names))
+    return imports, is_whole
 
 
-def finish(calls: Sequence[Call], *, is_whole: bool, local: bool, quiet: bool, as_json: bool) -> int:
+def _hand_over(imports: Sequence[Import], *, as_json: bool) -> None:
+    """Send the tasks and print which has which file."""
+    from pdk_pipeline.config import settings
+    from workers import dispatch
+
+    ids = dispatch.send(settings(), [one.call for one in imports])
+    sent = [(file, task) for one, task in zip(imports, ids, strict=True) for file in one.files]
+    if as_json:
+        print_json([{"file": file, "task": task} for file, task in sent])
+    else:
+        for file, task in sent:
+            click.echo(f"{task}  {file}")
+
+
+class Import(NamedTuple):
+    """A task that imports, and what people know each of its logs by."""
+
+    call: Call
+    files: list[str]
+
+
+def finish(imports: Sequence[Import], *, is_whole: bool, local: bool, quiet: bool, as_json: bool) -> int:
     """Have the import tasks done, print what came of them. Returns the exit status.
 
     `is_whole`: nothing has gone wrong so far.
@@ -125,17 +149,21 @@ def finish(calls: Sequence[Call], *, is_whole: bool, local: bool, quiet: bool, a
     from pdk_pipeline.errors import PdkError
 
     began = time.perf_counter()
-    done: dict[int, dict[str, Any]] = {}
+    done: dict[int, list[dict[str, Any]]] = {}
     failed: list[dict[str, str]] = []
+    calls = [one.call for one in imports]
     for index, outcome in outcomes(calls, "importing", local=local, is_quiet=quiet or as_json):
-        label = calls[index].label
-        if isinstance(outcome, PdkError):
-            failed.append({"file": label, "error": str(outcome)})
-            say(str(outcome) if label in str(outcome) else f"{label}: {outcome}")
-            continue
-        done[index] = outcome | {"file": label}
-        _tell(label, outcome)
-    files = [done[index] for index in sorted(done)]
+        names = imports[index].files
+        logs = [{"error": str(outcome)}] * len(names) if isinstance(outcome, PdkError) else outcome["logs"]
+        done[index] = []
+        for file, log in zip(names, logs, strict=True):
+            if "error" in log:
+                failed.append({"file": file, "error": log["error"]})
+                say(log["error"] if file in log["error"] else f"{file}: {log['error']}")
+            else:
+                done[index].append(log | {"file": file})
+                _tell(file, log)
+    files = [log for index in sorted(done) for log in done[index]]
     totals = {name: sum(outcome[name] for outcome in files) for name in COUNTED}
     if as_json:
         print_json({"files": files, "failed": failed, "totals": totals, "seconds": time.perf_counter() - began})
@@ -144,19 +172,16 @@ def finish(calls: Sequence[Call], *, is_whole: bool, local: bool, quiet: bool, a
     return 0 if is_whole and not failed and not totals["quarantined"] else 1
 
 
-def _tell(label: str, outcome: dict[str, Any]) -> None:
-    if outcome["is_repeated"]:
-        say(f"{label}: was imported before, nothing is changed")
-        return
+def _tell(file: str, outcome: dict[str, Any]) -> None:
     for message in outcome["messages"]:
-        say(f"{label}: {message}")
+        say(f"{file}: {message}")
     more = outcome["warnings"] + outcome["duplicates"] - outcome["replaced"] + outcome["skipped"]
     more -= len(outcome["messages"])
     if more > 0:
-        say(f"{label}: … and {more:,} more of this kind")
+        say(f"{file}: … and {more:,} more of this kind")
     if outcome["quarantine_item"]:
         say(
-            f"{label}: {outcome['quarantined']:,} quarantined; "
+            f"{file}: {outcome['quarantined']:,} quarantined; "
             f"`pdk quarantine show {outcome['quarantine_item']}` shows them"
         )
 

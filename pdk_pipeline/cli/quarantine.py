@@ -75,13 +75,13 @@ def show(item: str, as_json: bool) -> None:
 def retry(items: tuple[str, ...], local: bool, as_json: bool) -> int:
     """Import items again, mended or not. What is still bad stays here; what was good is archived."""
     from pdk_pipeline import quarantine as domain
-    from pdk_pipeline.cli.imports import finish
+    from pdk_pipeline.cli.imports import Import, finish
     from pdk_pipeline.config import settings
     from workers.dispatch import Call
 
     notes = [domain.note(settings(), item) for item in items]
-    calls = [Call("quarantine_retry", (note.id,), note.id) for note in notes]
-    return finish(calls, is_whole=True, local=local, quiet=False, as_json=as_json)
+    imports = [Import(Call("quarantine_retry", ([note.id],), note.id), [note.id]) for note in notes]
+    return finish(imports, is_whole=True, local=local, quiet=False, as_json=as_json)
 
 
 @quarantine.command()

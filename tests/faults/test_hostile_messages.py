@@ -63,7 +63,7 @@ def _hostile(queue: str, mark: Path) -> dict[str, object]:
         "a task of another queue": _message("receive_log", ["no key"], queue),
         "too many arguments": _message(task, [1, 2, 3, 4, 5], queue),
         "arguments of another type": _message("import_claimed", [{"a": 1}], queue),
-        "a path that leads out": _message("import_claimed", ["../../../etc"], queue),
+        "a path that leads out": _message("import_claimed", [["../../../etc"]], queue),
         "no name of a task": _message(None, [], queue),  # type: ignore[arg-type]
         "an id that is a list": _message(task, [], queue, id=[1]),
         "no id": _message(task, [], queue, id=None),

@@ -178,7 +178,8 @@ def forged(**changes: Any) -> dict[str, Any]:
 def signature(queue: str = WRITER) -> dict[str, Any]:
     """A task that a forger would like to have done."""
     return {
-        "task": "import_log", "args": [PROOF, "d", {}], "kwargs": {}, "options": {"queue": queue, "task_id": PROOF},
+        "task": "import_logs", "args": [[[PROOF, "d"]], {}], "kwargs": {},
+        "options": {"queue": queue, "task_id": PROOF},
         "subtask_type": None, "immutable": True, "chord_size": 1,
     }  # fmt: skip
 
@@ -207,12 +208,12 @@ NO_MESSAGES = [
 FORGED: dict[str, Callable[[], dict[str, Any]]] = {
     # other tasks than the one
     **{f"task {name}": lambda name=name: forged(task=name) for name in (
-        "import_log", "initdb", "nope", "celery.backend_cleanup", "celery.chord", "celery.group", "celery.map", "",
+        "import_logs", "initdb", "nope", "celery.backend_cleanup", "celery.chord", "celery.group", "celery.map", "",
         None, 7,
     )},
-    "another task's arguments": lambda: forged(task="import_log", body=body([PROOF, "d", {}])),
+    "another task's arguments": lambda: forged(task="import_logs", body=body([[[PROOF, "d"]], {}])),
     "the first protocol": lambda: forged(
-        headers={}, body=json.dumps({"task": "import_log", "id": PROOF, "args": [PROOF, "d", {}], "kwargs": {}})
+        headers={}, body=json.dumps({"task": "import_logs", "id": PROOF, "args": [[[PROOF, "d"]], {}], "kwargs": {}})
     ),
     "both protocols": lambda: forged(body=json.dumps({"args": [BLOB], "kwargs": {}, "errbacks": [signature()]})),
     # others to follow: when it is done, when it fails, when it cannot even begin, is too late, or takes too long
@@ -231,7 +232,7 @@ FORGED: dict[str, Callable[[], dict[str, Any]]] = {
         "properties": forged()["properties"] | {"delivery_info": {"exchange": "", "routing_key": WRITER}},
     },
     "back elsewhere by name": lambda: {
-        **forged(eta=LATER, task="import_log"),
+        **forged(eta=LATER, task="import_logs"),
         "properties": forged()["properties"] | {"delivery_info": {"exchange": WRITER, "routing_key": WRITER}},
     },
     # what is not JSON

@@ -211,10 +211,10 @@ def test_an_import_gets_its_turn_in_the_middle_of_a_clean(
     # When a log comes to be imported
     monkeypatch.setenv("PDK_BROKER_URL", broker_url)
     settings = Settings(home=large.home, timezone="UTC", broker_url=broker_url)
-    call = dispatch.Call("import_log", (str(make_log("a.pdklog", record())), "one", {}, False), "a.pdklog")
+    call = dispatch.Call("import_logs", ([[str(make_log("a.pdklog", record())), "one"]], {}, False), "a.pdklog")
     ((_, outcome),) = dispatch.run(settings, [call], local=False, on_progress=lambda *_: None, on_note=print)
     # Then it is in before the clean is over
-    assert outcome["accepted"] == 1
+    assert outcome["logs"][0]["accepted"] == 1
     assert left_of_the_first(large) > 0
     assert cleaning.wait() == 0
     assert left_over(large) == {}
@@ -223,9 +223,9 @@ def test_an_import_gets_its_turn_in_the_middle_of_a_clean(
 def test_a_command_beside_a_clean_without_a_broker_gets_its_turn_too(large, start, make_log):
     cleaning = start(*PDK, "clean", "--local")
     wait_until_it_gets_on(large, cleaning)
-    call = dispatch.Call("import_log", (str(make_log("a.pdklog", record())), "one", {}, False), "a.pdklog")
+    call = dispatch.Call("import_logs", ([[str(make_log("a.pdklog", record())), "one"]], {}, False), "a.pdklog")
     ((_, outcome),) = dispatch.run(large, [call], local=True, on_progress=lambda *_: None, on_note=lambda _: None)
-    assert outcome["accepted"] == 1
+    assert outcome["logs"][0]["accepted"] == 1
     assert left_of_the_first(large) > 0
     assert cleaning.wait() == 0
     assert left_over(large) == {}

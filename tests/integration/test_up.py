@@ -21,7 +21,7 @@ def test_commands_find_the_running_up_and_ctrl_c_stops_all_of_it(start_up, pdk, 
     assert len(children) == 6  # broker, three workers, beat, Flower
     # When a command is given, then the writer does it and Flower has seen it
     assert pdk("import", make_log("a.pdklog", record("t1", "F"))).returncode == 0
-    up.wait_for("import_log[")
+    up.wait_for("import_logs[")
     flower = broker.holder(home)["flower"]
     with urllib.request.urlopen(f"{flower}/healthcheck", timeout=10) as answer:
         assert answer.read() == b"OK"

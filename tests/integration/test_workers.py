@@ -112,13 +112,13 @@ def test_without_waiting_the_tasks_id_is_printed(pdk, start_worker, broker_url, 
     assert sent.returncode == 0
     task, file = sent.stdout.split()
     assert file.endswith("a.pdklog")
-    start_worker(WRITER).wait_for(f"import_log[{task}] file=")
+    start_worker(WRITER).wait_for(f"import_logs[{task}] file=")
     assert rows(home, "SELECT count(*) FROM result") == [(1,)]
 
 
 def test_a_networked_broker_names_no_file_outside_the_roots(monkeypatch, make_log, tmp_path):
     from pdk_pipeline.errors import PathRefused
-    from workers.tasks import _check_path
+    from workers.importing import _check_path
 
     (tmp_path / "roots").mkdir()
     inside, outside = make_log("roots/a.pdklog", record()), make_log("b.pdklog", record())
