@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 import uuid
 from datetime import date
@@ -11,9 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks import floor
 from benchmarks.generate import Site, host_names
-from benchmarks.measuring import PDK, Measured, Workplace, in_memory
-from pdk_pipeline import database, intake, lookup, runs
-from pdk_pipeline.selection import Selection
+from benchmarks.measuring import PDK, Measured, Workplace, in_memory, up
+from pdk_pipeline import database, intake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -120,7 +117,7 @@ def through_the_queue(place: Workplace) -> Iterator[Measured]:
         settings = place.fresh_home()
         here.append(place.run([*PDK, "import", "--local", "-q", *logs], settings).seconds)
         settings = place.fresh_home()
-        with _up(settings):
+        with up(settings):
             first = settings.home / "first.pdklog"
             first.write_text("test_run=first\nproject=p\ntest_name=t\nstatus=P\nEND\n")
             place.run([*PDK, "import", "-q", first], settings)
@@ -130,31 +127,6 @@ def through_the_queue(place: Workplace) -> Iterator[Measured]:
     yield Measured("pdk import through pdk up, the whole process", there, "s")
     yield Measured("through pdk up against --local", _ratios(there, here), "times", at_most=1.25)
     yield Measured("pdk import --no-wait of one log", handed_over, "ms", at_most=500)
-
-
-class _up:  # noqa: N801  (read as `with _up(settings)`)
-    """A `pdk up` of a home, for as long as the inside lasts."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.environment = os.environ | {"PDK_HOME": str(settings.home), "PDK_TIMEZONE": "UTC"}
-
-    def __enter__(self) -> None:
-        self.process = subprocess.Popen(
-            [*PDK, "up", "--no-flower"],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self.process.stdout
-        for line in self.process.stdout:
-            if "ready" in line.lower():
-                return
-        raise RuntimeError("pdk up has ended before it was ready")
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.communicate()
 
 
 def memory(place: Workplace) -> Iterator[Measured]:
@@ -171,34 +143,3 @@ def memory(place: Workplace) -> Iterator[Measured]:
     size = large.stat().st_size
     yield Measured(f"one log of {size / 1e9:.2f} GB: memory", [one.peak_mb for one in finished], "MB", at_most=200)
     yield Measured("the same, speed", [size / 1e6 / one.seconds for one in finished], "MB/s")
-
-
-def million(place: Workplace) -> Iterator[Measured]:
-    """A large night with short logs: 1,000,000 results in 200 files. Once: it takes long enough to be steady."""
-    logs = Site(hosts=host_names(200), tests=1_000_000, log_bytes=120).night(NIGHT, place.directory / "million")
-    size = in_memory(logs)
-    imported = _import(place, logs)
-    what = f"import of {imported.results:,} results in {len(logs)} logs, {size / 1e6:.0f} MB"
-    yield Measured(what, [imported.seconds], "s", at_most=60)
-    yield Measured("the same, results a second", [imported.results / imported.seconds], "results/s")
-    yield Measured("the database after it", [imported.settings.database.stat().st_size / 1e6], "MB")
-    place.tidy()
-    for log in logs:
-        log.unlink()
-
-
-def lookup_of_one(place: Workplace) -> Iterator[Measured]:
-    """One result found again by its test's name, with its log."""
-    imported = _import(place, a_night(place))
-    with database.reading(imported.settings) as db:
-        ((run,),) = db.execute("SELECT name FROM run ORDER BY id LIMIT 1")
-        names = [name for (name,) in db.execute("SELECT name FROM test ORDER BY random() LIMIT 100")]
-    milliseconds = []
-    for name in names:
-        began = time.perf_counter()
-        with database.reading(imported.settings) as db:
-            found = list(lookup.results(db, runs.find(imported.settings, db, run), Selection(tests=(name,))))
-        milliseconds.append((time.perf_counter() - began) * 1000)
-        assert found
-    place.tidy()
-    yield Measured("one result with its log, connection and all", milliseconds, "ms", at_most=20)

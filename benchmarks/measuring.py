@@ -19,7 +19,7 @@ from pdk_pipeline.config import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-PDK = (sys.executable, "-c", "from pdk_pipeline.cli import main; main()")
+PDK = (sys.executable, "-P", str(Path(__file__).with_name("pdk.py")))
 
 PIECE_BYTES = 1 << 24
 
@@ -51,7 +51,7 @@ class Finished(NamedTuple):
 
     seconds: float
     peak_mb: float
-    """The most memory that it held."""
+    """The most memory that it held; 0 of another program than `pdk`."""
 
 
 @dataclass
@@ -83,14 +83,12 @@ class Workplace:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PDK_")}
         if settings:
             environment |= {"PDK_HOME": str(settings.home), "PDK_TIMEZONE": "UTC"}
+        peak = self.directory / "peak"
+        environment["PEAK_FILE"] = str(peak)
+        peak.write_text("0")
         began = time.perf_counter()
-        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL) as process:
-            _, status, usage = os.wait4(process.pid, 0)  # subprocess itself does not tell what one child used
-            seconds = time.perf_counter() - began
-            process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, [str(part) for part in command])
-        return Finished(seconds, usage.ru_maxrss / 1024)
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=True)
+        return Finished(time.perf_counter() - began, int(peak.read_text()) / 1024)
 
 
 @contextlib.contextmanager
