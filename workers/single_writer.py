@@ -54,8 +54,6 @@ def prepare_worker(conf: Any, options: dict[str, Any], **_: object) -> None:
     if len(queues) > 1 or int(options.get("concurrency") or 1) != 1:
         _refuse(f"the worker on {WRITER} has no other queue and one process: -Q {WRITER} -c 1")
     conf.worker_concurrency = 1
-    # The next task is at hand when one ends: to fetch it only then costs as much as to import fifty results.
-    conf.worker_prefetch_multiplier = 2
     conf.broker_transport_options = conf.broker_transport_options | WRITER_TRANSPORT_OPTIONS
     # Held by the pool's process too, so that a new writer waits for one that outlives its killed parent.
     lock = database.writer_lock(settings(), "the writer worker", wait_seconds=float("inf"), on_wait=_say_waiting)
