@@ -252,8 +252,10 @@ def test_a_bomb_is_read_in_little_memory(tmp_path):
     assert megabytes < 110
 
 
-@pytest.mark.parametrize("end", ["", "\n\n", "# the end\n", "START\n", "x=1\n"])
-@pytest.mark.parametrize("what_follows", [b"test_name=plain\nstatus=P\nEND\n", gzip.compress(b"x=1")[:-9]])
+@pytest.mark.parametrize("end", ["", "\n\n", "# the end\n", "START\n", "x=1\n"], ids=repr)
+@pytest.mark.parametrize(
+    "what_follows", [b"test_name=plain\nstatus=P\nEND\n", gzip.compress(b"x=1")[:-9]], ids=["plain", "cut off"]
+)
 def test_damage_between_two_records_is_told_of_as_damage_in_one_is(end: str, what_follows: bytes, tmp_path: Path):
     log = tmp_path / "a.gz"
     log.write_bytes(gzip.compress((log_of(record("t1")) + end).encode()) + what_follows)
