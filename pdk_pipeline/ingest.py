@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 BATCH_BYTES = 8 << 20
 """A batch is flushed at so many bytes: few statements, bounded memory."""
 
-RESULT_BYTES, ATTRIBUTE_BYTES = 800, 100
-"""What a result takes in memory beside its log, and each attribute, about; those of the defaults are every record's."""
+RESULT_BYTES = 800
+"""What a result takes in memory beside its texts, about."""
 
 MOST_KNOWN = 40_000
 """So many names are remembered at the most: what stands in one log may be without end, memory is not."""
@@ -107,6 +107,9 @@ def ingest(
 Key = tuple[int, int, int]
 """The ids of a result's run, environment and test."""
 
+Row = tuple[tuple[str, str, str, str, str, str], tuple[object, ...], bytes]
+"""A result: its identity, what columns from `status` to `tra` say, its log. Plain: there are very many of them."""
+
 
 class _Rows:
     """The rows of one log, flushed a batch at a time."""
@@ -120,15 +123,19 @@ class _Rows:
         self.runs: dict[str, int] = {}
         self.environments: dict[tuple[str, str, str], int] = {}
         self.tests: defaultdict[str, dict[str, int]] = defaultdict(dict)  # by project and name
-        self.batch: list[Result] = []
+        self.batch: list[Row] = []
         self.batch_bytes = 0
         self.packer = _Packer(db)
 
     def add(self, result: Result) -> bool:
         """Take a result; True when a batch has been flushed."""
-        self.batch.append(result)
-        tda, tra, log = result[12:]
-        self.batch_bytes += RESULT_BYTES + len(result[5]) + len(result[11]) + len(log) + _size(tda) + _size(tra)
+        status, attn, start, end, runner, location, tda, tra, log = result[6:]
+        about, more = _as_json(tda) if tda else None, _as_json(tra) if tra else None
+        self.batch.append((result[:6], (status, attn, start, end, runner or None, location or None, about, more), log))
+        # What is large in a hostile log may be any of these.
+        self.batch_bytes += (
+            RESULT_BYTES + len(log) + len(result[5]) + len(location) + len(about or "") + len(more or "")
+        )
         if self.batch_bytes < BATCH_BYTES:
             return False
         self._flush()
@@ -166,8 +173,8 @@ class _Rows:
     def _learn_tests(self) -> None:
         """Make sure that `tests` knows the id of every test of the batch."""
         named: defaultdict[str, set[str]] = defaultdict(set)
-        for result in self.batch:
-            named[result[1]].add(result[5])
+        for identity, _, _ in self.batch:
+            named[identity[1]].add(identity[5])
         for project, names in named.items():
             tests = self.tests[project]
             unknown = names - tests.keys()
@@ -192,7 +199,7 @@ class _Rows:
         keys = self._keys()
         there = self._already_there(keys)
         inserts = dict(zip(keys, self.batch, strict=True))
-        updates: dict[int, tuple[int, Result]] = {}
+        updates: dict[int, tuple[int, Row]] = {}
         if there or len(inserts) < len(keys):
             inserts, updates = self._sorted_out(keys, there)
         else:
@@ -208,36 +215,37 @@ class _Rows:
 
     def _sorted_out(
         self, keys: list[Key], there: dict[Key, tuple[int, str]]
-    ) -> tuple[dict[Key, Result], dict[int, tuple[int, Result]]]:
+    ) -> tuple[dict[Key, Row], dict[int, tuple[int, Row]]]:
         """What to insert, and what to put in place of which rows, when some results are there already.
 
         `there`: the row and the status of those that are; 0 is a row still to be written.
         """
-        inserts: dict[Key, Result] = {}
-        updates: dict[int, tuple[int, Result]] = {}
-        for key, result in zip(keys, self.batch, strict=True):
+        inserts: dict[Key, Row] = {}
+        updates: dict[int, tuple[int, Row]] = {}
+        for key, row in zip(keys, self.batch, strict=True):
+            identity, (new_status, *_), _ = row
             old = there.get(key)
             if old is None:
-                there[key] = (0, result.status)
-                inserts[key] = result
+                there[key] = (0, str(new_status))
+                inserts[key] = row
                 self.outcome.accepted += 1
                 continue
             row_id, status = old
-            if status == Status.MISSING and result.status != Status.MISSING:
+            if status == Status.MISSING and new_status != Status.MISSING:
                 self.outcome.accepted += 1
                 self.outcome.replaced_missing += 1
             else:
                 self.outcome.duplicates += 1
                 # A missing result says nothing that could replace another one, whatever was asked.
-                if self.on_duplicate is OnDuplicate.KEEP or result.status == Status.MISSING:
-                    self.outcome.tell(f"already there and kept: {' '.join(filter(None, result[:6]))}")
+                if self.on_duplicate is OnDuplicate.KEEP or new_status == Status.MISSING:
+                    self.outcome.tell(f"already there and kept: {' '.join(filter(None, identity))}")
                     continue
                 self.outcome.replaced += 1
-            there[key] = (row_id, result.status)
+            there[key] = (row_id, str(new_status))
             if row_id:
-                updates[row_id] = key[0], result
+                updates[row_id] = key[0], row
             else:
-                inserts[key] = result
+                inserts[key] = row
         return inserts, updates
 
     def _keys(self) -> list[Key]:
@@ -245,11 +253,11 @@ class _Rows:
         self._learn_tests()
         runs, environments, tests = self.runs, self.environments, self.tests
         keys = []
-        for result in self.batch:  # by number: by name takes twice as long
-            test_run, environment = result[0], result[2:5]
+        for identity, _, _ in self.batch:
+            test_run, environment = identity[0], identity[2:5]
             run_id = runs.get(test_run) or self._run_id(test_run)
             environment_id = environments.get(environment) or self._environment_id(environment)
-            keys.append((run_id, environment_id, tests[result[1]][result[5]]))
+            keys.append((run_id, environment_id, tests[identity[1]][identity[5]]))
         return keys
 
     def _already_there(self, keys: list[Key]) -> dict[Key, tuple[int, str]]:
@@ -273,11 +281,11 @@ class _Rows:
             there.update(((*group, test), (id_, status)) for test, id_, status in rows)
         return there
 
-    def _write(self, inserts: dict[Key, Result], updates: dict[int, tuple[int, Result]]) -> None:
+    def _write(self, inserts: dict[Key, Row], updates: dict[int, tuple[int, Row]]) -> None:
         values: list[object] = []
-        for key, result in inserts.items():
+        for key, row in inserts.items():
             values += key
-            values += self._values(key[0], result)
+            values += self._values(key[0], row)
         for start in range(0, len(values), COLUMNS * AT_ONCE):
             some = values[start : start + COLUMNS * AT_ONCE]
             self.db.execute(_insert(len(some) // COLUMNS), some)
@@ -288,28 +296,12 @@ class _Rows:
                     tda = ?, tra = ?, log_block_id = ?, log_start = ?, log_length = ?, import_id = ?
                 WHERE id = ?
                 """,
-                [(*self._values(run_id, result), row_id) for row_id, (run_id, result) in updates.items()],
+                [(*self._values(run_id, row), row_id) for row_id, (run_id, row) in updates.items()],
             )
 
-    def _values(self, run_id: int, result: Result) -> tuple[object, ...]:
-        status, attn, start, end, runner, location, tda, tra, log = result[6:]
-        return (
-            status,
-            attn,
-            start,
-            end,
-            runner or None,
-            location or None,
-            _as_json(tda) if tda else None,
-            _as_json(tra) if tra else None,
-            *(self.packer.add(run_id, log) if log else _NO_LOG),
-            self.entry,
-        )
-
-
-def _size(attributes: dict[str, str]) -> int:
-    """Bytes that attributes take, roughly: the values of a hostile log are large."""
-    return ATTRIBUTE_BYTES * len(attributes) + sum(map(len, attributes.values())) if attributes else 0
+    def _values(self, run_id: int, row: Row) -> tuple[object, ...]:
+        _, values, log = row
+        return (*values, *(self.packer.add(run_id, log) if log else _NO_LOG), self.entry)
 
 
 def _as_json(attributes: dict[str, str]) -> str:
