@@ -90,7 +90,7 @@ def collect(work: Work) -> StepResult:
 
 
 def import_logs(work: Work) -> StepResult:
-    """Wait until every log of the night has been imported, each by a task of its own, so many at a time."""
+    """Wait until every log of the night has been imported, by tasks of their own, so many at a time."""
     waiting = nights.unfinished_logs(work.db, work.night)
     if not waiting:
         return nights.logs_in_words(work.db, work.night)

@@ -1,0 +1,81 @@
+"""Several logs that are imported by one task."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pdk_pipeline import intake
+from pdk_pipeline.config import Settings
+from pdk_pipeline.errors import UnreadableLog
+from pdk_pipeline.ledger import Outcome
+from tests.conftest import record, rows
+from workers.importing import import_logs
+
+
+@given(st.lists(st.one_of(st.integers(0, 1 << 16), st.integers(0, 2 * intake.BATCH_BYTES)), max_size=400))
+def test_batches_are_bounded_and_leave_nothing_out(sizes):
+    batches = list(intake.batches(sizes, lambda size: size))
+    assert [size for batch in batches for size in batch] == sizes
+    for batch in batches:
+        assert len(batch) == 1 or (len(batch) <= intake.BATCH_LOGS and sum(batch) <= intake.BATCH_BYTES)
+    # and no two that follow each other are both nearly empty
+    for one, other in pairwise(batches):
+        assert len(one) >= intake.BATCH_LOGS or sum(one) + other[0] > intake.BATCH_BYTES
+
+
+@pytest.fixture
+def logs(make_log) -> list[list[str]]:
+    return [[str(make_log(f"{name}.pdklog", record(name))), name] for name in ("a", "b", "c")]
+
+
+@pytest.fixture
+def fails(monkeypatch) -> dict[str, list[Exception]]:
+    """What importing a log ends with, by delivery, one time after the other."""
+    failures: dict[str, list[Exception]] = {}
+    real = intake.import_file
+
+    def import_file(settings: Settings, path: Path, *args, delivery: str, **how) -> Outcome:
+        if failures.get(delivery):
+            raise failures[delivery].pop()
+        return real(settings, path, *args, delivery=delivery, **how)
+
+    monkeypatch.setattr(intake, "import_file", import_file)
+    return failures
+
+
+def test_what_is_wrong_with_one_log_keeps_no_other_from_being_imported(logs, fails, home: Settings):
+    fails["b"] = [UnreadableLog("b.pdklog: no log")]
+    done = import_logs(logs, {})["logs"]
+    assert [one.get("accepted") for one in done] == [1, None, 1]
+    assert done[1] == {"error": "This file cannot be read as a log: b.pdklog: no log"}
+    assert rows(home, "SELECT test_name FROM result_scalar ORDER BY 1") == [("a",), ("c",)]
+
+
+def test_what_may_work_later_is_tried_again_after_the_others_and_they_are_imported_once(logs, fails, home: Settings):
+    fails["a"] = [OSError("the file server is away"), OSError("the file server is away")]
+    done = import_logs.apply((logs, {})).get()["logs"]
+    assert [one["accepted"] for one in done] == [1, 1, 1]
+    assert [name for (name,) in rows(home, "SELECT delivery FROM import_file ORDER BY id")] == ["b", "c", "a"]
+    assert rows(home, "SELECT count(*) FROM result") == [(3,)]
+
+
+def test_a_log_that_never_works_is_told_of_beside_those_that_do(logs, fails, home: Settings):
+    fails["a"] = [OSError(5, "Input/output error", "a.pdklog") for _ in range(20)]
+    done = import_logs.apply((logs, {})).get()["logs"]
+    assert done[0] == {"error": "a.pdklog: Input/output error"}
+    assert [one["accepted"] for one in done[1:]] == [1, 1]
+    assert rows(home, "SELECT count(*) FROM result") == [(2,)]
+
+
+def test_how_far_several_logs_are_goes_from_nothing_to_all(logs, monkeypatch, home: Settings):
+    told: list[float] = []
+    monkeypatch.setattr(import_logs, "listener", lambda done, total: told.append(done / total))
+    import_logs(logs, {})
+    assert told == sorted(told)
+    assert told[-1] == 1
+    assert home.database.exists()
