@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from pdk_pipeline.config_sources import ENV_PREFIX, ConfigFile, Environment, default_home, is_secret
+from pdk_pipeline.config_sources import ENV_PREFIX, default_home, gathered, is_secret
 from pdk_pipeline.errors import BadSetting
 from pdk_pipeline.keep import MOST_DAYS, Keep
 from pdk_pipeline.timetable import Timetable
@@ -34,10 +33,12 @@ from pdk_pipeline.values import (
 )
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything that can be set. The environment (PDK_NAME) wins over pdk.toml (name), that over the default."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    # Not pydantic-settings: of that only the joining of the sources was left to use, and to load it takes longer than
+    # all of pydantic, each time a command is given.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
     home: Directory = Field(
         default_factory=default_home,
@@ -167,6 +168,10 @@ class Settings(BaseSettings):
         """The one SQLite file."""
         return self.home / "pdk.db"
 
+    def __init__(self, **given: Any) -> None:
+        """`given` wins over what is set anywhere. Raises BadSetting, ValidationError."""
+        super().__init__(**{name: value for name, (value, _) in gathered(type(self).model_fields).items()} | given)
+
     @property
     def spool(self) -> Path:
         """The directory of incoming/, processing/, archive/ and quarantine/."""
@@ -186,18 +191,6 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo | None:
         """The site's time zone; None is the machine's own."""
         return ZoneInfo(self.timezone) if self.timezone else None
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Our two sources in place of the library's, because they know where each value was read."""
-        return init_settings, Environment(settings_cls), ConfigFile(settings_cls)
 
 
 def misspelled() -> dict[str, str]:
@@ -254,8 +247,7 @@ def settings() -> Settings:
 
 def origins() -> dict[str, str]:
     """Where each setting that is not at its default was read."""
-    sources = ConfigFile(Settings).found | Environment(Settings).found
-    return {name: origin for name, (_, origin) in sources.items()}
+    return {name: origin for name, (_, origin) in gathered(Settings.model_fields).items()}
 
 
 def holds_secret(path: Path) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from pdk_pipeline.errors import BadSetting
 from pdk_pipeline.values import absolute
@@ -28,57 +28,45 @@ def default_home() -> Path:
     return Path(platformdirs.user_data_path("pdk"))
 
 
-class _Source(PydanticBaseSettingsSource):
-    """A source of settings that can say where each one was read."""
+Fields = Mapping[str, "FieldInfo"]
+"""The settings that there are, by name."""
 
-    def __init__(self, settings_cls: type[BaseSettings]) -> None:
-        super().__init__(settings_cls)
-        self.found = self.read()
-
-    def read(self) -> dict[str, tuple[Any, str]]:
-        """Each setting that this source holds: its name, its value and where it was read."""
-        raise NotImplementedError
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        value, _ = self.found.get(field_name, (None, ""))
-        return value, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return {name: value for name, (value, _) in self.found.items()}
+Found = dict[str, tuple[Any, str]]
+"""Settings by name, each with its value and where it was read."""
 
 
-class Environment(_Source):
+def gathered(fields: Fields) -> Found:
+    """What is set anywhere; the environment wins over pdk.toml. Raises BadSetting."""
+    return _in_file(fields) | _in_environment(fields)
+
+
+def _in_environment(fields: Fields) -> Found:
     """PDK_NAME, and for a secret PDK_NAME_FILE, the path of a file that holds it; an empty one is as good as none."""
-
-    def read(self) -> dict[str, tuple[Any, str]]:  # noqa: D102
-        found: dict[str, tuple[Any, str]] = {}
-        for name, field in self.settings_cls.model_fields.items():
-            variable = ENV_PREFIX + name.upper()
-            if value := os.environ.get(variable):
-                found[name] = value, f"the environment, {variable}"
-            elif is_secret(field) and (path := os.environ.get(f"{variable}_FILE")):
-                found[name] = _secret_from(path, f"{variable}_FILE")
-        return found
+    found: Found = {}
+    for name, field in fields.items():
+        variable = ENV_PREFIX + name.upper()
+        if value := os.environ.get(variable):
+            found[name] = value, f"the environment, {variable}"
+        elif is_secret(field) and (path := os.environ.get(f"{variable}_FILE")):
+            found[name] = _secret_from(path, f"{variable}_FILE")
+    return found
 
 
-class ConfigFile(_Source):
+def _in_file(fields: Fields) -> Found:
     """pdk.toml in the home directory; for a secret also name_file."""
-
-    def read(self) -> dict[str, tuple[Any, str]]:  # noqa: D102
-        path = config_path()
-        found: dict[str, tuple[Any, str]] = {}
-        fields = self.settings_cls.model_fields
-        for key, value in _read_toml(path).items():
-            name = key.removesuffix("_file")
-            if key == "home":
-                raise BadSetting(f"home in {path}", advice="Set it with the environment variable PDK_HOME.")
-            if key in fields:
-                found[key] = value, str(path)
-            elif name in fields and is_secret(fields[name]):
-                found.setdefault(name, _secret_from(str(value), f"{key} in {path}"))
-            else:
-                raise BadSetting(f"{key} in {path}: there is no such setting", advice=_did_you_mean(key, fields))
-        return found
+    path = config_path()
+    found: Found = {}
+    for key, value in _read_toml(path).items():
+        name = key.removesuffix("_file")
+        if key == "home":
+            raise BadSetting(f"home in {path}", advice="Set it with the environment variable PDK_HOME.")
+        if key in fields:
+            found[key] = value, str(path)
+        elif name in fields and is_secret(fields[name]):
+            found.setdefault(name, _secret_from(str(value), f"{key} in {path}"))
+        else:
+            raise BadSetting(f"{key} in {path}: there is no such setting", advice=_did_you_mean(key, fields))
+    return found
 
 
 def config_path() -> Path:
