@@ -10,7 +10,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pdk_pipeline import database, formats, ledger, quarantine, spool
@@ -63,7 +63,7 @@ class Options:
 
     def as_json(self) -> dict[str, Any]:
         """For a task's argument or a quarantine note."""
-        return asdict(self)
+        return vars(self).copy()
 
 
 @dataclass(frozen=True)
