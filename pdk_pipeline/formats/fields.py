@@ -27,6 +27,9 @@ BLANK = dict.fromkeys(
 )
 """Every field with a meaning of its own, not given: what the fields of a record begin with."""
 
+LONGEST_REMEMBERED = 1024
+"""Letters of a name that is kept in memory once it has been cleaned: of longer ones thousands would take gigabytes."""
+
 _known = itemgetter(*BLANK)
 _CLEAN = re.compile(r"[^ \t\n/.][^ \t\n/]*+(?:/[^ \t\n/]++)*/?")
 _ENDINGS = (".xml", ".log")
@@ -45,15 +48,21 @@ class Unfit(NamedTuple):
     """By rule not a test, rather than bad."""
 
 
-@lru_cache(maxsize=8192)  # the next machine runs the same tests
 def clean_name(name: str) -> str:
     """A test's name as it is kept. Source: the PDK log format, "Test names are cleaned on the way in"."""
+    return _remembered(name) if len(name) <= LONGEST_REMEMBERED else _cleaned(name)
+
+
+def _cleaned(name: str) -> str:
     if _CLEAN.fullmatch(name) and not name.endswith(_ENDINGS):
         return name
     name = name.translate(_BLANKS).lstrip("/.")
     while "//" in name:
         name = name.replace("//", "/")
     return name[:-4] if name.endswith(_ENDINGS) else name
+
+
+_remembered = lru_cache(maxsize=8192)(_cleaned)  # the next machine runs the same tests
 
 
 def interpret(fields: Mapping[str, str], log: bytes, zone: tzinfo | None, warnings: list[str]) -> Result | Unfit:

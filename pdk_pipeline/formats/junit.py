@@ -48,8 +48,13 @@ NAME = "junit"
 MOST_PROPERTIES_LETTERS = 2048
 """Of a suite's properties, names and values: more are a picture of the environment."""
 
-_QUALIFIED = re.compile(r"[\w$-]+(?:\.[\w$-]+)+")
-_SCOPED = re.compile(r"\w+(?:::\w+)+")
+MOST_PLACES = 1000
+"""So many are remembered, or fewer if they are longer than:"""
+
+LONGEST_PLACE = 4096
+
+_QUALIFIED = re.compile(r"[\w$-]++(?:\.[\w$-]+)+")
+_SCOPED = re.compile(r"\w++(?:::\w+)+")
 _NAMED_AFTER_TOOL = re.compile(r"(pytest|nosetests|rspec)(?:\d*| tests)")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{12}")
 _BROKEN_NOSE = "nose.failure.Failure.runTest"
@@ -163,7 +168,7 @@ class _Reader(XmlReader):
             self._changed()
             return True
         message = one_line(element.get("message") or element.text)[:200]
-        self._warn(f"{element.tag} of the suite {self.suites[-1].name!r} itself: {message}")
+        self._warn(f"{element.tag} of the suite {self.suites[-1].name[:200]!r} itself: {message}")
         return False
 
     def _warn(self, text: str) -> None:
@@ -241,9 +246,12 @@ class _Reader(XmlReader):
         elif name == classname:
             classname = ""
         if classname not in self.places:
-            if len(self.places) > 1000:
+            if len(self.places) > MOST_PLACES:
                 self.places.clear()
-            self.places[classname] = path([suite.name for suite in self.suites], classname)
+            place = path([suite.name for suite in self.suites], classname)
+            if len(place) > LONGEST_PLACE:
+                self.places.clear()
+            self.places[classname] = place
         name = name.replace("::", "/") if _SCOPED.fullmatch(name) else name
         place = self.places[classname]
         if "/" in name and place == name:  # Bazel's suites are named like the one test in them

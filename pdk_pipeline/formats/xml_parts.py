@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SECTION = b"START\n<!-- pdk: what follows stands in the elements that are opened here -->\n"
 """Begins each part of what the quarantine keeps: elements that are opened and need not be closed, then records."""
 
+ELEMENT_BYTES = 256
+"""What an element takes in memory, however little stands in it."""
+
 MOST_PROLOG_BYTES = 1 << 16
 
 LONGEST_BEGINNING = 64
@@ -47,6 +50,18 @@ def root_of(beginning: bytes) -> str:
 def local(name: str) -> str:
     """The name of an element or attribute, without the prefix of its namespace."""
     return name.rpartition(":")[2]
+
+
+class Enough(Exception):
+    """What has been read is to be handed on before more of it is."""
+
+
+class Unreadable(Exception):
+    """Well-formed, and yet nothing that can be read: why, at which byte of the parser's text, whether all is over."""
+
+    def __init__(self, reason: str, index: int, *, is_over: bool = False) -> None:
+        super().__init__(reason)
+        self.index, self.is_over = index, is_over
 
 
 class Element:
@@ -88,6 +103,12 @@ class Element:
         attributes = "".join(f" {name}={quoteattr(value)}" for name, value in self.attributes.items())
         return f"<{self.tag}{attributes}>"
 
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes in memory."""
+        letters = sum(len(name) + len(value) for name, value in self.attributes.items()) + sum(map(len, self.texts))
+        return ELEMENT_BYTES + letters + sum(child.weight for child in self.children)
+
     def as_xml(self) -> str:
         """All of it as XML again."""
         inside = "".join(child.as_xml() for child in self.children)
@@ -102,6 +123,8 @@ class Place:
     written: str
     """Its name, as it is written."""
     asides: list[Element]
+    weight: int
+    """Of its tag and its asides, about, in bytes of memory."""
 
 
 @dataclass

@@ -12,11 +12,22 @@ again: so it can be mended, and read by the same reader (see SECTION).
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from xml.parsers import expat
 
 from pdk_pipeline.formats.stream import Damaged
-from pdk_pipeline.formats.xml_parts import LONGEST_BEGINNING, SECTION, Element, Lost, Place, Window, local
+from pdk_pipeline.formats.xml_parts import (
+    LONGEST_BEGINNING,
+    SECTION,
+    Element,
+    Enough,
+    Lost,
+    Place,
+    Unreadable,
+    Window,
+    local,
+)
+from pdk_pipeline.formats.xml_report import Meaning
 from pdk_pipeline.formats.xml_text import UTF_8, Cleaner, Utf8
 from pdk_pipeline.results import Reading, Rejection, Skipped, Warned
 
@@ -24,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pdk_pipeline.formats import Source
-    from pdk_pipeline.formats.fields import Unfit
 
 STEP = 1 << 18
 """Bytes given to the parser at once, at most."""
@@ -35,6 +45,12 @@ FIRST_STEP = 1 << 12
 MOST_NESTED = 200
 """Elements within elements: more are no report."""
 
+MOST_ELEMENTS = 100_000
+"""Of one record or aside: an element of four bytes takes hundreds in memory."""
+
+MOST_REPEATED = 1 << 24
+"""What records repeat of what they stand in (a suite's name, its properties) before they are handed on, in bytes."""
+
 _UNCLOSED = expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS]
 _CUT_OFF = {
     _UNCLOSED,
@@ -44,39 +60,16 @@ _CUT_OFF = {
 }
 
 
-class _Refused(Exception):
-    """Nothing of this document is read."""
-
-
-class _Unreadable(Exception):
-    """Well-formed, and yet nothing that can be read: why, at which byte of the parser's text, whether all is over."""
-
-    def __init__(self, reason: str, index: int, *, is_over: bool = False) -> None:
-        super().__init__(reason)
-        self.index, self.is_over = index, is_over
-
-
-class XmlReader:
-    """A reader of one kind of report. What it means is said by the methods from `entered` to `settle`."""
-
-    KIND = "report"
-    ROOTS: frozenset[str] = frozenset()
-    RECORD = ""
-    """The element that is a record. Every other one holds records, except:"""
-    ASIDES: frozenset[str] = frozenset()
-    """those that tell something of what holds them,"""
-    IGNORED: frozenset[str] = frozenset()
-    """and those that are nobody's business, with all that stands in them."""
-    RECORD_BEGINS = rb""
-    HOLDER_BEGINS = rb""
-    """Behind the < of a tag: of a record; of the beginning or end of what holds records."""
+class XmlReader(Meaning):
+    """A reader of one kind of report."""
 
     def __init__(self, record_limit: int) -> None:
+        super().__init__()
         self.record_limit = record_limit
-        self.out: list[Reading] = []
-        """What has been read and is not handed on yet."""
+        self._repeated = 0  # bytes in `out` that stand in the log once, and in memory with every record
         self.window = Window()
         self._places: list[Place] = []
+        self._open = 0  # their weight
         self._is_known = False  # the root is one of ours
         self._is_section = False
         self._damage = ""
@@ -89,30 +82,9 @@ class XmlReader:
         self._prefix = 0  # bytes of the parser's text that are not in the log
         self._begin(0)
 
-    # What a report means --------------------------------------------------------------------------------------
-
-    def entered(self, place: Element) -> None:
-        """An element that holds records begins."""
-
-    def left(self) -> None:
-        """The innermost element that holds records ends."""
-
-    def aside(self, element: Element) -> bool:
-        """An aside of the innermost element that holds records. Returns whether its records depend on it."""
-        raise NotImplementedError
-
-    def record(self, element: Element) -> Unfit | None:
-        """Add what a record says to `out`; or return why it says nothing."""
-        raise NotImplementedError
-
-    def settle(self) -> None:
-        """Add to `out` what was held back."""
-
     def line(self) -> int:
         """The line that the record, or the aside, is on."""
         return self.window.line_at(self._cleaner.origin(self._mark - self._prefix))
-
-    # The stream -----------------------------------------------------------------------------------------------
 
     def read(self, source: Source) -> Iterator[Reading]:
         """Everything that stands in the report (see `formats.Format.read`)."""
@@ -157,9 +129,11 @@ class XmlReader:
                     return
             try:
                 self._parse(stop, is_end=is_end)
-            except _Refused as error:
-                yield from self._lose(str(error), self._prefix, is_over=True)
-            except _Unreadable as error:
+            except Enough:
+                yield from self._handed_on()
+                self.window.take(self._passed)
+                self._begin(self._passed)
+            except Unreadable as error:
                 yield from self._lose(str(error), error.index, is_over=error.is_over)
             except expat.ExpatError as error:
                 if is_end and error.code in _CUT_OFF:
@@ -195,6 +169,7 @@ class XmlReader:
         self._mark = self._prefix  # where in the parser's text the latest thing begins that is not in a record …
         self._passed = at  # … and how much of the log was complete then
         self._tree: list[Element] = []  # the open elements from a record or an aside on
+        self._elements = 0  # in the tree, or begun there
         self._depth_ignored = 0
         self._step = FIRST_STEP
         self._silent = 0  # bytes since the parser has last told anything, while a record is passed over
@@ -213,6 +188,7 @@ class XmlReader:
 
     def _handed_on(self) -> list[Reading]:
         out, self.out = self.out, []
+        self._repeated = 0
         return out
 
     def _let_go(self) -> Iterator[Reading]:
@@ -321,29 +297,34 @@ class XmlReader:
         index = self._parser.CurrentByteIndex
         if len(tree) + len(self._places) + self._depth_ignored > MOST_NESTED:
             # Behind one that is in no record it would be the same again, and again.
-            raise _Unreadable(f"more than {MOST_NESTED} elements within one another", index, is_over=not tree)
+            raise Unreadable(f"more than {MOST_NESTED} elements within one another", index, is_over=not tree)
         if tree:
             self._silent = 0
             if tag == self.RECORD and tree[0].tag == tag:
-                raise _Unreadable(f"<{tag}> is not closed before the next one", index)
+                raise Unreadable(f"<{tag}> is not closed before the next one", index)
             element = Element(tag, attributes)
             if self._lost is None:
+                self._elements += 1
+                if self._elements > MOST_ELEMENTS:
+                    raise Unreadable(f"more than {MOST_ELEMENTS:,} elements in one <{tree[0].tag}>", index)
                 tree[-1].children.append(element)
             tree.append(element)
             return
         if not self._is_known and tag not in self.ROOTS:
-            raise _Refused(f"this XML is no {self.KIND}: its root is <{name[:40]}>")
+            self._refuse(f"this XML is no {self.KIND}: its root is <{name[:40]}>")
         self._mark = index
         if self._depth_ignored or tag in self.IGNORED:
             self._depth_ignored += 1
         elif tag == self.RECORD or (tag in self.ASIDES and self._places):
             tree.append(Element(tag, attributes))
+            self._elements = 1
         else:
             self._is_known = True
             self._passed = self.window.after_tag(self._cleaner.origin(index - self._prefix))
-            place = Element(tag, attributes)
-            self._places.append(Place(place, name, []))
-            self.entered(place)
+            element = Element(tag, attributes)
+            self._places.append(Place(element, name, [], element.weight))
+            self._opened(element.weight)
+            self.entered(element)
 
     def _text(self, text: str) -> None:
         if not self._tree:
@@ -365,8 +346,7 @@ class XmlReader:
         if self._depth_ignored:
             self._depth_ignored -= 1
         else:
-            self._places.pop()
-            self.left()
+            self._leave()
 
     def _ended(self, element: Element, index: int) -> None:
         """A record or an aside is complete."""
@@ -381,6 +361,9 @@ class XmlReader:
         elif element.tag != self.RECORD:
             if self.aside(element):
                 self._places[-1].asides.append(element)
+                self._places[-1].weight += element.weight
+                self._opened(element.weight)
+            return
         elif unfit := self.record(element):
             line = self.window.line_at(begin)
             if unfit.is_skipped:
@@ -388,11 +371,28 @@ class XmlReader:
             else:
                 raw = self.window.part(begin, end)
                 self.out.append(Rejection(line, begin, unfit.reason, raw, self._preamble()))
+        self._repeated += self._open
+        if self._repeated > MOST_REPEATED:
+            raise Enough
+
+    def _opened(self, weight: int) -> None:
+        """Something that records stand in is so much larger."""
+        self._open += weight
+        if self._open > self.record_limit:
+            reason = f"what the records stand in is larger than {self.record_limit >> 20} MB"
+            raise Unreadable(reason, self._parser.CurrentByteIndex, is_over=True)
 
     def _doctype(self, *_: object) -> None:
-        raise _Refused("it has a DOCTYPE, which can make a small file huge and read others; no report needs one")
+        self._refuse("it has a DOCTYPE, which can make a small file huge and read others; no report needs one")
+
+    def _refuse(self, reason: str) -> NoReturn:
+        """Nothing of this document is read."""
+        raise Unreadable(reason, self._prefix, is_over=True)
 
     def _leave_all(self) -> None:
         while self._places:
-            self._places.pop()
-            self.left()
+            self._leave()
+
+    def _leave(self) -> None:
+        self._open -= self._places.pop().weight
+        self.left()
