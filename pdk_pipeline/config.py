@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from pdk_pipeline.config_sources import ENV_PREFIX, default_home, gathered, is_secret
+from pdk_pipeline.config_sources import ENV_PREFIX, default_home, gathered, is_secret, names_files
 from pdk_pipeline.errors import BadSetting
 from pdk_pipeline.keep import MOST_DAYS, Keep
 from pdk_pipeline.timetable import Timetable
@@ -210,7 +210,7 @@ def misspelled() -> dict[str, str]:
 def named_from_here() -> dict[str, str]:
     """The variables that name files and directories, such that a process in another directory finds the same ones."""
     fields = Settings.model_fields.items()
-    variables = [f"{ENV_PREFIX}{name.upper()}" for name, field in fields if "Path" in str(field.annotation)]
+    variables = [f"{ENV_PREFIX}{name.upper()}" for name, field in fields if names_files(field)]
     variables += [f"{ENV_PREFIX}{name.upper()}_FILE" for name, field in fields if is_secret(field)]
     named = {name: os.environ[name] for name in [*variables, "PDK_CONFIG"] if os.environ.get(name)}
     found = {name: str(absolute(Path(path))) for name, path in named.items()}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from pdk_pipeline.errors import BadSetting
-from pdk_pipeline.values import absolute
+from pdk_pipeline.values import absolute, several
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,12 +61,27 @@ def _in_file(fields: Fields) -> Found:
         if key == "home":
             raise BadSetting(f"home in {path}", advice="Set it with the environment variable PDK_HOME.")
         if key in fields:
-            found[key] = value, str(path)
+            found[key] = _as_meant(path, fields[key], value), str(path)
         elif name in fields and is_secret(fields[name]):
-            found.setdefault(name, _secret_from(str(value), f"{key} in {path}"))
+            found.setdefault(name, _secret_from(str(_beside(path, value)), f"{key} in {path}"))
         else:
             raise BadSetting(f"{key} in {path}: there is no such setting", advice=_did_you_mean(key, fields))
     return found
+
+
+def _as_meant(file: Path, field: FieldInfo, value: Any) -> Any:
+    """What a setting in a file says: its paths lead to the same places wherever the file is read."""
+    if not names_files(field):
+        return value
+    if str(field.annotation).startswith("list"):
+        parts = several(value) if isinstance(value, str) else value
+        return [_beside(file, part) for part in parts] if isinstance(parts, list) else parts
+    return _beside(file, value)
+
+
+def _beside(file: Path, path: Any) -> Any:
+    """A path that is meant from the directory of `file`."""
+    return str(file.parent / path) if isinstance(path, str) and path and not path.startswith("~") else path
 
 
 def config_path() -> Path:
@@ -110,6 +125,11 @@ def _secret_from(path: str, told_by: str) -> tuple[str, str]:
 def is_secret(field: FieldInfo) -> bool:
     """Whether a setting is never shown."""
     return "SecretStr" in str(field.annotation)
+
+
+def names_files(field: FieldInfo) -> bool:
+    """Whether a setting is a path, or several."""
+    return "Path" in str(field.annotation)
 
 
 def _did_you_mean(key: str, names: Iterable[str]) -> str:

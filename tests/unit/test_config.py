@@ -69,6 +69,23 @@ def test_the_file_may_lie_elsewhere(tmp_path, monkeypatch):
     assert config.load().settle_seconds == 5
 
 
+def test_paths_in_the_file_are_meant_from_its_own_directory_wherever_it_is_read(toml, tmp_path, monkeypatch):
+    path = toml(
+        'backup_directory = "../backups"\nimport_roots = ["logs", "/more", "~/mine"]\n'
+        'smtp_ca_file = "~/ca.pem"\nsmtp_password_file = "password"\n'
+    )
+    path.with_name("password").write_text("secret")
+    for elsewhere in (tmp_path, Path("/")):
+        monkeypatch.chdir(elsewhere)
+        settings = config.load()
+        assert settings.backup_directory == tmp_path / "backups"
+        assert settings.import_roots == [path.parent / "logs", Path("/more"), Path("~/mine").expanduser()]
+        assert settings.smtp_ca_file == Path("~/ca.pem").expanduser()
+        assert settings.smtp_password.get_secret_value() == "secret"
+    toml('import_roots = "logs:more"\n')
+    assert config.load().import_roots == [path.parent / "logs", path.parent / "more"]
+
+
 def test_an_empty_variable_is_as_good_as_none(toml, monkeypatch):
     toml('settle_seconds = 5\nbroker_url = "redis://there"\n')
     for name in ("SETTLE_SECONDS", "BROKER_URL", "BROKER_URL_FILE", "CONFIG"):
