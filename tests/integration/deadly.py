@@ -31,7 +31,7 @@ def arm(step: str) -> None:
 
 
 def die() -> NoReturn:
-    if os.getpgrp() == os.getsid(0):  # a worker: its processes are a session of their own
+    if os.environ.get("DEADLY"):  # a worker: its processes are a session of their own
         os.killpg(0, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
