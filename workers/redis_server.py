@@ -24,6 +24,7 @@ dir "{directory}"
 dbfilename broker.rdb
 appendonly yes
 appenddirname broker-aof
+pidfile "{directory}/broker.pid"
 appendfsync everysec
 save ""
 # A queue must never lose an entry to make room.

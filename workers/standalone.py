@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import importlib.util
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from workers.queues import DEFAULT, INTAKE, WRITER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from pdk_pipeline.config import Settings
 
@@ -115,7 +117,7 @@ class _Standalone:
         configuration = redis_server.write_configuration(directory, path)
         # The server holds this lock as long as it lives: two of them would ruin each other's files.
         lock = held.enter_context((directory / "broker.lock").open("w"))
-        _wait_for_lock(lock, self.show)
+        _wait_for_lock(lock, directory, self.show)
         server = Process(
             "broker", (redis_server.find(), str(configuration)), keep_open=(lock.fileno(),), is_shown=False
         )
@@ -210,7 +212,7 @@ class _Standalone:
         self.show("up      | stopped")
 
 
-def _wait_for_lock(lock: IO[str], show: Callable[[str], None]) -> None:
+def _wait_for_lock(lock: IO[str], directory: Path, show: Callable[[str], None]) -> None:
     """Wait until a broker that a killed `pdk up` left behind has ended."""
     for attempt in _attempts(BROKER_SECONDS):
         try:
@@ -220,7 +222,8 @@ def _wait_for_lock(lock: IO[str], show: Callable[[str], None]) -> None:
                 show("up      | waiting for the broker of a former `pdk up` to end")
         else:
             return
-    raise AlreadyUp("its broker is still running though nobody supervises it", advice="`pkill valkey-server` ends it.")
+    advice = f"`kill $(cat {shlex.quote(str(directory / 'broker.pid'))})` ends it."
+    raise AlreadyUp("its broker is still running though nobody supervises it", advice)
 
 
 def _attempts(seconds: float) -> Iterator[int]:

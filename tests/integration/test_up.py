@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
+import subprocess
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from pdk_pipeline import database
 from pdk_pipeline.config import Settings
+from pdk_pipeline.errors import AlreadyUp
 from tests.conftest import log_of, record, rows
-from workers import broker
+from tests.integration.processes import Background
+from workers import broker, redis_server, standalone
 
 
 def test_commands_find_the_running_up_and_ctrl_c_stops_all_of_it(start_up, pdk, make_log, home: Settings):
@@ -86,3 +92,36 @@ def test_up_says_that_it_is_ready_once_it_is_and_names_what_is_not(start_up, hom
         assert not any("ready; Ctrl-C" in line for line in up.lines)
         assert (home.spool / "incoming").is_dir()
     up.wait_for("ready; Ctrl-C stops everything")
+
+
+def test_what_is_advised_about_a_broker_left_behind_ends_that_one_and_no_other(tmp_path, monkeypatch, start_broker_in):
+    # Given two homes whose brokers nobody supervises, each holding its lock
+    ours, other = start_broker_in(tmp_path / "ours"), start_broker_in(tmp_path / "other's")
+    monkeypatch.setattr(standalone, "BROKER_SECONDS", 0.05)
+    with (tmp_path / "ours" / "broker.lock").open() as lock, pytest.raises(AlreadyUp) as refused:
+        standalone._wait_for_lock(lock, tmp_path / "ours", lambda _line: None)
+    # When somebody does what is advised
+    (command,) = re.findall(r"`(kill .*)` ends it", str(refused.value))
+    subprocess.run(command, shell=True, check=True)
+    # Then ours ends
+    assert ours.wait() == 0
+    assert other.popen.poll() is None
+
+
+@pytest.fixture
+def start_broker_in():
+    started = []
+
+    def start(directory: Path) -> Background:
+        configuration = redis_server.write_configuration(directory, directory / "broker.sock")
+        lock = (directory / "broker.lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        server = Background((redis_server.find(), str(configuration)), os.environ, directory)
+        started.append((server, lock))
+        server.wait_for("Ready to accept connections")
+        return server
+
+    yield start
+    for server, lock in started:
+        server.clean_up()
+        lock.close()
