@@ -48,6 +48,9 @@ BUSY_SECONDS = 60
 SCARCE_BYTES = 256 << 10
 """When an operation fails and no more room than this is left, that is why."""
 
+USERS_FAULTS = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""Kinds of faults that a user can do something about."""
+
 RESTORE = "A backup, or importing archive/ again, brings it back."
 """What to do about a damaged database."""
 
@@ -123,7 +126,7 @@ def reading(settings: Settings) -> Iterator[Connection]:
 
     Raises NoDatabase, DatabaseUnusable, DatabaseTooNew, DatabaseTooOld.
     """
-    with contextlib.closing(connect(settings.database, read_only=True)) as db:
+    with faults_in_words(settings.database), contextlib.closing(connect(settings.database, read_only=True)) as db:
         db.execute("BEGIN")
         version = schema_version(db)
         if version == 0:
@@ -147,15 +150,23 @@ def opened(settings: Settings) -> Iterator[Connection]:
         raise DatabaseUnusable(
             f"{settings.home} cannot be made: {error.strerror}", advice="PDK_HOME names another place."
         ) from None
-    with _connection(settings.database) as db:
-        try:
-            migrate(db)
-            yield db
-        except sqlite3.OperationalError as error:
-            told = _is(error, sqlite3.SQLITE_BUSY) or _is(error, sqlite3.SQLITE_READONLY)
-            if told or _is_full(settings.database, error):
-                raise _unusable(settings.database, error) from error
-            raise
+    with faults_in_words(settings.database), _connection(settings.database) as db:
+        migrate(db)
+        yield db
+
+
+@contextlib.contextmanager
+def faults_in_words(path: Path) -> Iterator[None]:
+    """What a user can do something about is told with what to do; anything else is raised as it is.
+
+    Raises DatabaseUnusable, DiskFull, WriterBusy.
+    """
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if any(_is(error, kind) for kind in USERS_FAULTS) or _is_full(path, error):
+            raise _unusable(path, error) from error
+        raise
 
 
 class _Kept(threading.local):

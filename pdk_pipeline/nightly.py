@@ -124,7 +124,7 @@ def perform(
             with database.transaction(db):
                 if not nights.renew(db, step_id, token, now):
                     return None
-                return _record(work, kind.do(work))
+                return _record(work, _done(kind, work))
         except Exception as error:  # noqa: BLE001  (whatever it is, the night goes on and tells of it)
             result = _failure(error)
         with database.transaction(db):
@@ -161,9 +161,14 @@ def _work(
 
 def _tried(kind: Kind, work: Work) -> StepResult | Failed:
     try:
-        return kind.do(work)
+        return _done(kind, work)
     except Exception as error:  # noqa: BLE001  (as in `perform`)
         return _failure(error)
+
+
+def _done(kind: Kind, work: Work) -> StepResult:
+    with database.faults_in_words(work.settings.database):
+        return kind.do(work)
 
 
 def _failure(error: Exception) -> Failed:
