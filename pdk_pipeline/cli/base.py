@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import sys
@@ -81,8 +82,30 @@ class Group(Command, click.Group):
 NUMBER = click.IntRange(min=1, max=1_000_000_000)
 """How many of something; what is larger would be no number to SQLite."""
 
+
+class Seconds(click.FloatRange):
+    """A time that can be waited for: no more than 30 years, and a number."""
+
+    def __init__(self, *, may_be_none: bool = True) -> None:
+        super().__init__(min=0, max=1_000_000_000, min_open=not may_be_none)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click does it; but nan, which is in every range to it, is in none."""
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return seconds
+
+    def _describe_range(self) -> str:
+        return "seconds"
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-local = click.option("--local", is_flag=True, help="Do the work in this process, whatever is running.")
+LOCAL = (
+    "Do the work in this process, whatever is running. While the workers of `pdk up` write the database it waits, for "
+    "`writer_wait_seconds` at most."
+)
+local = click.option("--local", is_flag=True, help=LOCAL)
 no_wait = click.option("--no-wait", is_flag=True, help="Hand the work over, print the tasks' ids and return.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Only say what is wrong.")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pdk_pipeline.cli.base import Command, as_json, local, print_json, quiet, say
+from pdk_pipeline.cli.base import Command, Seconds, as_json, local, print_json, quiet, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +36,7 @@ def _in_words(removed: Counter[str]) -> str:
 
 
 @click.command(cls=Command)
-@click.option("--max-seconds", type=click.FloatRange(min=0), metavar="N", help="Begin nothing more after N seconds.")
+@click.option("--max-seconds", type=Seconds(), metavar="N", help="Begin nothing more after N seconds.")
 @local
 @quiet
 @as_json

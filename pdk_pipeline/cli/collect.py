@@ -18,7 +18,7 @@ def collect(local: bool, quiet: bool, as_json: bool) -> int:
         cp *.pdklog ~/.local/share/pdk/spool/incoming/
         pdk collect
 
-    `pdk up` does the same every two minutes. A log that changed within `settle_seconds` is left for the next time;
+    `pdk up` does the same every three minutes. A log that changed within `settle_seconds` is left for the next time;
     what was imported is moved into the archive.
     """
     from pdk_pipeline import intake

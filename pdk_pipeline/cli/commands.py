@@ -5,9 +5,10 @@ Commands import what they need when they run, so that `pdk --help` stays quick.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -42,10 +43,32 @@ from pdk_pipeline.cli.up import up
 from pdk_pipeline.errors import PdkError, in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["--help"], "max_content_width": 100})
+class _HadEnough(Exception):
+    """Whoever read our output does so no longer (`pdk runs | head`)."""
+
+
+@contextlib.contextmanager
+def _listened_to() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # which click would take for an error
+        raise _HadEnough from None
+
+
+class _Pdk(Group):
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with _listened_to():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _listened_to():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Pdk, context_settings={"help_option_names": ["--help"], "max_content_width": 100})
 @click.option("-v", "--verbose", is_flag=True, help="Show where an error comes from.")
 @click.version_option(__version__, prog_name="pdk")
 def pdk(verbose: bool) -> None:  # `main` looks at it
@@ -138,9 +161,8 @@ def _exit_status(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         say("interrupted")
         return 130
-    except BrokenPipeError:
-        # Whoever read our output has had enough (`pdk runs | head`). Python must not try to flush it again.
-        sys.stdout = None
+    except _HadEnough:
+        sys.stdout = None  # Python must not try to flush it again
         return 0
     except Exception as error:
         if _is_verbose(arguments):

@@ -27,6 +27,10 @@ def doctor(as_json: bool) -> int:
     else:
         from pdk_pipeline.cli.tables import print_table
 
-        rows = [(MARKS[one.state], one.subject, f"{one.text} {one.advice}".strip()) for one in findings]
+        rows = [(MARKS[one.state], one.subject, _sentences(one.text, one.advice)) for one in findings]
         print_table(("", "what", "finding"), rows)
     return 1 if any(finding.state == domain.State.BAD for finding in findings) else 0
+
+
+def _sentences(text: str, advice: str) -> str:
+    return f"{text.rstrip('.')}. {advice}" if advice else text

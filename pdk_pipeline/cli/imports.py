@@ -75,17 +75,17 @@ def import_(
         from pdk_pipeline import formats
 
         formats.named(format_)
-    imports, is_whole = _imports(settings(), files, options.as_json(), archive=archive)
+    imports, absent = _imports(settings(), files, options.as_json(), archive=archive)
     if no_wait:
         _hand_over(imports, as_json=as_json)
-        return 0 if is_whole else 1
-    return finish(imports, is_whole=is_whole, local=local, quiet=quiet, as_json=as_json)
+        return 1 if absent else 0
+    return finish(imports, failed=absent, local=local, quiet=quiet, as_json=as_json)
 
 
 def _imports(
     settings: Settings, files: Sequence[str], options: dict[str, Any], *, archive: bool
-) -> tuple[list[Import], bool]:
-    """Tasks for the files, in their order, and whether all that was named can be read."""
+) -> tuple[list[Import], list[dict[str, str]]]:
+    """Tasks for the files, in their order; and those that are not there, as `finish` tells of them."""
     import uuid
 
     from pdk_pipeline import intake, spool
@@ -93,7 +93,7 @@ def _imports(
 
     imports = []
     sizes: dict[str, int] = {}
-    is_whole = True
+    absent = []
     for file in files:
         if file == "-":
             name = f"stdin-{os.getpid()}.pdklog"
@@ -103,8 +103,8 @@ def _imports(
         try:
             about = os.stat(file)  # noqa: PTH116  (these run once a file, and are twice as quick as pathlib's)
         except OSError:
+            absent.append({"file": spool.shown(file), "error": "there is no such file"})
             say(f"{file}: there is no such file")
-            is_whole = False
             continue
         if stat.S_ISDIR(about.st_mode):
             # `pdk import *` in a directory of logs that has an old/ in it.
@@ -116,7 +116,7 @@ def _imports(
         logs = [[os.path.abspath(path), uuid.uuid4().hex] for path in batch]  # noqa: PTH100
         names = [spool.shown(path) for path in batch]
         imports.append(Import(Call("import_logs", (logs, options, archive), label(names)), names))
-    return imports, is_whole
+    return imports, absent
 
 
 def _hand_over(imports: Sequence[Import], *, as_json: bool) -> None:
@@ -140,17 +140,25 @@ class Import(NamedTuple):
     files: list[str]
 
 
-def finish(imports: Sequence[Import], *, is_whole: bool, local: bool, quiet: bool, as_json: bool) -> int:
+def finish(
+    imports: Sequence[Import],
+    *,
+    failed: Sequence[dict[str, str]] = (),
+    is_whole: bool = True,
+    local: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
     """Have the import tasks done, print what came of them. Returns the exit status.
 
-    `is_whole`: nothing has gone wrong so far.
+    `failed`: files that have failed already, each with its error. `is_whole`: nothing else has gone wrong so far.
     """
     from pdk_pipeline.cli.waiting import outcomes
     from pdk_pipeline.errors import PdkError
 
     began = time.perf_counter()
     done: dict[int, list[dict[str, Any]]] = {}
-    failed: list[dict[str, str]] = []
+    failed = list(failed)
     calls = [one.call for one in imports]
     for index, outcome in outcomes(calls, "importing", local=local, is_quiet=quiet or as_json):
         names = imports[index].files

@@ -27,6 +27,7 @@ def nightly(class_name: str, run: str | None, again: bool, local: bool, no_wait:
         pdk nightly
         pdk nightly daily daily_2026-11-23
 
+    Without RUN it is the latest night whose time (`at`) has come: a crontab's line that is earlier does the one before.
     A night that is under way is joined, one that was cut off goes on. Exit status 1 when a step has failed.
     """
     from pdk_pipeline.cli.waiting import outcome

@@ -109,7 +109,8 @@ def show(message: int, html: bool, as_json: bool) -> None:
 @outbox.command()
 @click.argument("messages", metavar="ID...", nargs=-1, type=int, required=True)
 @local
-def retry(messages: tuple[int, ...], local: bool) -> None:
+@as_json
+def retry(messages: tuple[int, ...], local: bool, as_json: bool) -> None:
     """Deliver messages now that were refused, given up or dropped, or that wait for their next try."""
     from pdk_pipeline.cli.tables import counted
     from pdk_pipeline.cli.waiting import outcome
@@ -117,13 +118,17 @@ def retry(messages: tuple[int, ...], local: bool) -> None:
 
     _check(messages)
     done = outcome(Call("outbox_retry", (list(messages),), f"{len(messages)} messages"), local=local)
+    if as_json:
+        print_json(done)
+        return
     click.echo(f"{counted(done['due'], 'message')} to deliver; `pdk outbox show ID` tells what became of one")
 
 
 @outbox.command()
 @click.argument("messages", metavar="ID...", nargs=-1, type=int, required=True)
 @local
-def drop(messages: tuple[int, ...], local: bool) -> None:
+@as_json
+def drop(messages: tuple[int, ...], local: bool, as_json: bool) -> None:
     """Never deliver messages. Their recipients count as told: later they are sent only what is new."""
     from pdk_pipeline.cli.tables import counted
     from pdk_pipeline.cli.waiting import outcome
@@ -131,6 +136,9 @@ def drop(messages: tuple[int, ...], local: bool) -> None:
 
     _check(messages)
     done = outcome(Call("outbox_drop", (list(messages),), f"{len(messages)} messages"), local=local)
+    if as_json:
+        print_json(done)
+        return
     click.echo(f"{counted(done['dropped'], 'message')} dropped")
 
 

@@ -81,13 +81,14 @@ def retry(items: tuple[str, ...], local: bool, as_json: bool) -> int:
 
     notes = [domain.note(settings(), item) for item in items]
     imports = [Import(Call("quarantine_retry", ([note.id],), note.id), [note.id]) for note in notes]
-    return finish(imports, is_whole=True, local=local, quiet=False, as_json=as_json)
+    return finish(imports, local=local, quiet=False, as_json=as_json)
 
 
 @quarantine.command()
 @click.argument("items", metavar="ID...", nargs=-1, required=True)
 @local
-def drop(items: tuple[str, ...], local: bool) -> None:
+@as_json
+def drop(items: tuple[str, ...], local: bool, as_json: bool) -> None:
     """Delete items for good."""
     from pdk_pipeline import quarantine as domain
     from pdk_pipeline.cli.waiting import outcome
@@ -97,4 +98,8 @@ def drop(items: tuple[str, ...], local: bool) -> None:
     notes = [domain.note(settings(), item) for item in items]  # all of them are there, or none is dropped
     for note in notes:
         outcome(Call("quarantine_drop", (note.id,), note.id), local=local)
+        if as_json:
+            continue
         click.echo(f"{note.id} is dropped: {shown(note.file)}, {note.records:,} records")
+    if as_json:
+        print_json({"dropped": [note.id for note in notes]})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from pdk_pipeline.cli.base import Command, as_json, print_json, quiet, say
+from pdk_pipeline.cli.base import Command, Seconds, as_json, print_json, quiet, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ MOST_TOLD = 100
 @click.option("--context", metavar="NAME", help="Configuration that the tests run in; by default `default`.")
 @click.option("--custom", metavar="TEXT", help="A free further part of the results' identity.")
 @click.option(
-    "--timeout", metavar="S", type=click.FloatRange(min=0, min_open=True),
+    "--timeout", metavar="S", type=Seconds(may_be_none=False),
     help="Stop each file of tests that takes longer than S seconds.",
 )  # fmt: skip
 @click.option("--exclude", metavar="PATTERN", multiple=True, help="Leave directories of this name or path out.")

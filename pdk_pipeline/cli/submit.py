@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pdk_pipeline.cli.base import Command, as_json, print_json, quiet, say
+from pdk_pipeline.cli.base import Command, Seconds, as_json, print_json, quiet, say
 
 if TYPE_CHECKING:
     from workers.submission import Parcel
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("--again", is_flag=True, help="Have a log imported again that the server has had already.")
-@click.option("--wait", "wait_seconds", default=120.0, show_default=True, help="Seconds to wait for the server.")
+@click.option(
+    "--wait", "wait_seconds", type=Seconds(), default=120.0, show_default=True, help="Seconds to wait for the server."
+)
 @quiet
 @as_json
 def submit(files: tuple[str, ...], again: bool, wait_seconds: float, quiet: bool, as_json: bool) -> int:

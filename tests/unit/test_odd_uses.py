@@ -80,6 +80,18 @@ def test_a_command_whose_streams_are_closed_does_its_work_all_the_same(home: Set
     assert home.database.read_bytes().startswith(b"SQLite format 3")
 
 
+@pytest.mark.parametrize("command", ["runs", "runs --json", "--help", "config"])
+@pytest.mark.usefixtures("home")
+def test_who_has_read_enough_of_the_output_makes_no_error_of_it(make_log, command: str):
+    script = [sys.executable, "-c", "from pdk_pipeline.cli import main; main()"]
+    subprocess.run([*script, "import", make_log("a.pdklog", record("t1"))], check=True, capture_output=True)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        done = subprocess.run([*script, *command.split()], stdout=nobody, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 INTERRUPTED = """
 import sys
 class Interrupt:
@@ -154,6 +166,14 @@ def test_a_number_that_counts_nothing_is_a_mistake_in_the_command(pdk: Terminal,
     assert f"{number} is not in the range" in seen.err
 
 
+@pytest.mark.parametrize("command", ["run --timeout", "submit a.pdklog --wait", "clean --max-seconds"])
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", HUGE])
+def test_a_time_that_nobody_can_wait_for_is_a_mistake_in_the_command(pdk: Terminal, command: str, seconds: str):
+    seen = pdk(*command.split(), seconds)
+    assert seen.status == 2
+    assert len(seen.err.splitlines()) == 2  # what is wrong, and where to read more
+
+
 def test_a_port_that_none_can_be_is_a_mistake_in_the_command(pdk: Terminal):
     for listen in (HUGE, "127.0.0.1:65536", "\u0663"):
         assert pdk("metrics", "--listen", listen).status == 2
@@ -194,3 +214,44 @@ def test_a_home_without_a_database_is_said_to_need_one_in_one_sentence(pdk: Term
     seen = pdk("status")
     assert seen.status == 1
     assert "the first `pdk import`.\n" in seen.out
+
+
+# What is told -------------------------------------------------------------------------------------------------
+
+
+def test_files_that_are_not_there_are_told_to_programs_too(pdk: Terminal, make_log, tmp_path: Path):
+    seen = pdk("import", "--json", make_log("a.pdklog", record("t1")), tmp_path / "none.pdklog")
+    assert seen.status == 1
+    assert [Path(one["file"]).name for one in seen.data["files"]] == ["a.pdklog"]
+    assert seen.data["failed"] == [{"file": str(tmp_path / "none.pdklog"), "error": "there is no such file"}]
+
+
+def test_what_the_doctor_finds_and_what_to_do_are_sentences_of_their_own(pdk: Terminal):
+    pdk("initdb")
+    told = " ".join(pdk("doctor").out.split())
+    assert "outbox. PDK_SMTP_HOST names one." in told
+    assert ".." not in told
+
+
+@pytest.mark.parametrize("command", ["clean", "nightly", "runs"])
+def test_who_works_on_a_damaged_database_is_told_what_to_do(pdk: Terminal, make_log, command: str):
+    first = make_log("a.pdklog", *[record(f"t{number}", log="text" * 50) for number in range(300)])
+    second = make_log("b.pdklog", *[record(f"t{number}", "F") for number in range(300)], test_run="daily_2026-11-24")
+    pdk("import", first, second)
+    pdk("gen_expected", "daily", "daily_2026-11-24")
+    pdk("delete_run", "daily_2026-11-23")
+    content, size = pdk.home.database.read_bytes(), 4096
+    failed = 0
+    for place in range(size, len(content), 2 * size):  # whichever page it is
+        pdk.home.database.write_bytes(content[:place] + b"\xff" * size + content[place + size :])
+        seen = pdk(command)
+        told = " ".join((seen.out + seen.err).split())
+        failed += seen.status
+        assert not seen.status or "A backup, or importing archive/ again, brings it back." in told
+    assert failed
+
+
+def test_what_was_dropped_is_told_to_programs_too(pdk: Terminal, make_log):
+    pdk("import", make_log("a.pdklog", record("t1", "nonsense")))
+    (item,) = pdk("quarantine", "list", "--json").data
+    assert pdk("quarantine", "drop", item["id"], "--json").data == {"dropped": [item["id"]]}
