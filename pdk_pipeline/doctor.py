@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 LITTLE_SPACE_BYTES = 1 << 30
 """With less room than this on the disk, a night may not fit."""
 
+LARGE_BYTES = 256 << 20
+"""Of a database; a slow disk takes some ten seconds to read so much."""
+
 SOON_SECONDS = 60
 """A claimed log that has waited for less is on its way, however short the settings are."""
 
@@ -69,13 +72,13 @@ class Finding(NamedTuple):
     advice: str = ""
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything that needs no broker."""
+def examine(settings: Settings, *, is_quick: bool = False) -> Iterator[Finding]:
+    """Look at everything that needs no broker. `is_quick`: the database is opened and not looked through."""
     yield from _environment()
     yield from _home(settings)
     if os.path.lexists(settings.home) and not os.access(settings.home, os.R_OK | os.X_OK):
         return  # there is nothing more to be seen
-    yield from _database(settings)
+    yield from _database(settings, is_quick=is_quick)
     yield _space(settings)
     yield from _spool(settings)
     yield _quarantine(settings)
@@ -123,11 +126,20 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
     return kind
 
 
-def _database(settings: Settings) -> Iterator[Finding]:
+def is_large(settings: Settings) -> bool:
+    """Whether it takes long to look through the database when it is not in memory."""
+    with contextlib.suppress(OSError):
+        return settings.database.stat().st_size > LARGE_BYTES
+    return False
+
+
+def _database(settings: Settings, *, is_quick: bool) -> Iterator[Finding]:
+    problem, orphan = "ok", ()
     try:
         with database.reading(settings) as db:
-            (problem,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            orphan = db.execute("PRAGMA foreign_key_check").fetchone()
+            if not is_quick:
+                (problem,) = db.execute("PRAGMA quick_check(1)").fetchone()
+                orphan = db.execute("PRAGMA foreign_key_check").fetchone()
     except (NoDatabase, DatabaseTooOld, DatabaseTooNew, DatabaseUnusable) as error:
         is_usual = isinstance(error, NoDatabase | DatabaseTooOld)
         told = str(type(error)(error.particulars))
@@ -141,7 +153,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", State.BAD, text, database.RESTORE)
     else:
         size = settings.database.stat().st_size
-        yield Finding("database", State.GOOD, f"{settings.database}, {size:,} bytes, sound")
+        how = "not looked through" if is_quick else "sound"
+        yield Finding("database", State.GOOD, f"{settings.database}, {size:,} bytes, {how}")
 
 
 def _space(settings: Settings) -> Finding:

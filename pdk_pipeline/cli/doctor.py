@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
-from pdk_pipeline.cli.base import Command, as_json, print_json
+from pdk_pipeline.cli.base import Command, as_json, print_json, say
 
 MARKS = {"good": "ok", "odd": "!", "bad": "BAD"}
 
 
 @click.command(cls=Command)
+@click.option("--quick", is_flag=True, help="Do not look through the whole database: all of it is read for that.")
 @as_json
-def doctor(as_json: bool) -> int:
+def doctor(quick: bool, as_json: bool) -> int:
     """Say what is wrong with this installation, and what to do. Exit status 1 when something is.
 
     \b
@@ -21,7 +22,9 @@ def doctor(as_json: bool) -> int:
     from pdk_pipeline.config import settings
     from workers import health
 
-    findings = [*domain.examine(settings()), *health.examine(settings())]
+    if domain.is_large(settings()) and not quick and not as_json:
+        say(f"looking through all of {settings().database}; --quick leaves that out")
+    findings = [*domain.examine(settings(), is_quick=quick), *health.examine(settings())]
     if as_json:
         print_json([finding._asdict() for finding in findings])
     else:

@@ -12,6 +12,7 @@ from pdk_pipeline.doctor import State
 from tests.conftest import record
 from tests.machine import needs_permissions
 from tests.stored import take_in
+from tests.typed import Terminal
 
 
 def findings(home) -> dict[str, tuple[State, str, str]]:
@@ -86,6 +87,19 @@ def test_a_damaged_database(sound, place):
     sound.database.write_bytes(content[:place] + b"\xff" * 8192 + content[place + 8192 :])
     state, _, advice = findings(sound)["database"]
     assert (state, advice) == (State.BAD, "A backup, or importing archive/ again, brings it back.")
+
+
+def test_a_large_database_need_not_be_looked_through(sound, monkeypatch, capsys):
+    pdk = Terminal(sound, capsys, monkeypatch)
+    assert "looking through" not in pdk("doctor").err
+    monkeypatch.setattr(doctor, "LARGE_BYTES", 1000)
+    assert f"looking through all of {sound.database}" in pdk("doctor").err
+    content = sound.database.read_bytes()
+    sound.database.write_bytes(content[:16384] + b"\xff" * 8192 + content[24576:])
+    assert pdk("doctor").status == 1
+    seen = pdk("doctor", "--quick")
+    assert (seen.status, seen.err) == (0, "")
+    assert "not looked through" in seen.out
 
 
 def test_a_file_that_is_no_database(sound):
