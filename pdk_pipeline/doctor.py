@@ -134,7 +134,8 @@ def is_large(settings: Settings) -> bool:
 
 
 def _database(settings: Settings, *, is_quick: bool) -> Iterator[Finding]:
-    problem, orphan = "ok", ()
+    problem = "ok"
+    orphan: tuple[str, ...] | None = None
     try:
         with database.reading(settings) as db:
             if not is_quick:
