@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pdk_pipeline.config import Settings
+    from pdk_pipeline.database import Connection
 
 LITTLE_SPACE_BYTES = 1 << 30
 """With less room than this on the disk, a night may not fit."""
@@ -134,13 +135,9 @@ def is_large(settings: Settings) -> bool:
 
 
 def _database(settings: Settings, *, is_quick: bool) -> Iterator[Finding]:
-    problem = "ok"
-    orphan: tuple[str, ...] | None = None
     try:
         with database.reading(settings) as db:
-            if not is_quick:
-                (problem,) = db.execute("PRAGMA quick_check(1)").fetchone()
-                orphan = db.execute("PRAGMA foreign_key_check").fetchone()
+            problem = "" if is_quick else _looked_through(db)
     except (NoDatabase, DatabaseTooOld, DatabaseTooNew, DatabaseUnusable) as error:
         is_usual = isinstance(error, NoDatabase | DatabaseTooOld)
         told = str(type(error)(error.particulars))
@@ -149,13 +146,21 @@ def _database(settings: Settings, *, is_quick: bool) -> Iterator[Finding]:
     except sqlite3.Error as error:
         yield Finding("database", State.BAD, f"{settings.database}: {error}", database.RESTORE)
         return
-    if problem != "ok" or orphan:
-        text = str(problem) if problem != "ok" else f"a row of {orphan[0]} refers to one of {orphan[2]} that is gone"
-        yield Finding("database", State.BAD, text, database.RESTORE)
+    if problem:
+        yield Finding("database", State.BAD, problem, database.RESTORE)
     else:
         size = settings.database.stat().st_size
         how = "not looked through" if is_quick else "sound"
         yield Finding("database", State.GOOD, f"{settings.database}, {size:,} bytes, {how}")
+
+
+def _looked_through(db: Connection) -> str:
+    """What is wrong in the database; empty when nothing is."""
+    (problem,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if problem != "ok":
+        return str(problem)
+    orphan = db.execute("PRAGMA foreign_key_check").fetchone()
+    return f"a row of {orphan[0]} refers to one of {orphan[2]} that is gone" if orphan else ""
 
 
 def _space(settings: Settings) -> Finding:
