@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
-from pdk_pipeline import database
+from pdk_pipeline import database, writer_lock
 from pdk_pipeline.durable import sync
 from pdk_pipeline.errors import (
     BackupRefused,
@@ -261,7 +261,7 @@ def restore(settings: Settings, backup: Path, *, now: float, progress: Progress 
         raise BadBackup(f"{backup} is no file")
     _version_of(backup)
     with (
-        database.writer_lock(settings, "pdk restore", wait_seconds=0),
+        writer_lock.held(settings, "pdk restore", wait_seconds=0),
         _part_of(settings.database) as part,
     ):
         _copy(backup, part, progress)

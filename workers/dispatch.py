@@ -6,7 +6,7 @@ import importlib
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-from pdk_pipeline import database
+from pdk_pipeline import database, writer_lock
 from pdk_pipeline.errors import BrokerUnavailable, PdkError, TaskFailed, in_words
 from workers import broker
 from workers.call import Call
@@ -71,7 +71,7 @@ def _in_this_process(
 
     wait_seconds = settings.writer_wait_seconds
     with (
-        database.writer_lock(settings, "a pdk command", wait_seconds=wait_seconds, on_wait=on_wait),
+        writer_lock.held(settings, "a pdk command", wait_seconds=wait_seconds, on_wait=on_wait),
         database.kept_open(),
     ):
         for index, call in enumerate(calls):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from celery import bootsteps
 from celery.signals import celeryd_init, worker_process_init
 
-from pdk_pipeline import database
+from pdk_pipeline import database, writer_lock
 from pdk_pipeline.config import settings
 from workers import broker, door, message
 from workers.app import DAY_SECONDS, app
@@ -56,7 +56,7 @@ def prepare_worker(conf: Any, options: dict[str, Any], **_: object) -> None:
     conf.worker_concurrency = 1
     conf.broker_transport_options = conf.broker_transport_options | WRITER_TRANSPORT_OPTIONS
     # Held by the pool's process too, so that a new writer waits for one that outlives its killed parent.
-    lock = database.writer_lock(settings(), "the writer worker", wait_seconds=float("inf"), on_wait=_say_waiting)
+    lock = writer_lock.held(settings(), "the writer worker", wait_seconds=float("inf"), on_wait=_say_waiting)
     _for_life.enter_context(lock)
 
 

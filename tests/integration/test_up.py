@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pdk_pipeline import database
+from pdk_pipeline import writer_lock
 from pdk_pipeline.config import Settings
 from pdk_pipeline.errors import AlreadyUp
 from tests.conftest import log_of, record, rows
@@ -86,7 +86,7 @@ def test_collect_takes_in_what_lies_in_incoming(start_up, pdk, home: Settings):
 
 
 def test_up_says_that_it_is_ready_once_it_is_and_names_what_is_not(start_up, home: Settings):
-    with database.writer_lock(home, "somebody else", wait_seconds=0):
+    with writer_lock.held(home, "somebody else", wait_seconds=0):
         up = start_up("--no-flower", is_ready=False)
         up.wait_for("not ready yet: writer")
         assert not any("ready; Ctrl-C" in line for line in up.lines)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pdk_pipeline import database
+from pdk_pipeline import database, writer_lock
 from pdk_pipeline.errors import (
     DatabaseTooNew,
     DatabaseTooOld,
@@ -112,7 +112,7 @@ def test_a_file_in_place_of_the_home(home):
     with pytest.raises(DatabaseUnusable) as refused, database.opened(home):
         pass
     assert "cannot be made: File exists. PDK_HOME names another place." in told(refused.value)
-    with pytest.raises(DatabaseUnusable), database.writer_lock(home, "test", wait_seconds=0):
+    with pytest.raises(DatabaseUnusable), writer_lock.held(home, "test", wait_seconds=0):
         pass
 
 
@@ -123,7 +123,7 @@ def test_a_home_that_may_not_be_written(home):
         with pytest.raises(DatabaseUnusable) as refused, database.opened(home):
             pass
         assert "unable to open database file" in told(refused.value)
-        with pytest.raises(DatabaseUnusable) as refused, database.writer_lock(home, "test", wait_seconds=0):
+        with pytest.raises(DatabaseUnusable) as refused, writer_lock.held(home, "test", wait_seconds=0):
             pass
         assert "cannot be written: Permission denied. PDK_HOME names another place." in told(refused.value)
         home.home.chmod(0)
@@ -295,8 +295,8 @@ def test_a_shell_that_sits_in_a_transaction_is_told_of_and_does_not_hinder_readi
 
 HOLD = """
 import sys
-from pdk_pipeline import config, database
-with database.writer_lock(config.settings(), "the writer", wait_seconds=float(sys.argv[1])):
+from pdk_pipeline import config, writer_lock
+with writer_lock.held(config.settings(), "the writer", wait_seconds=float(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -318,7 +318,7 @@ def test_one_who_does_not_wait_is_told_who_writes(home):
     with holding() as holder:
         with (
             pytest.raises(WriterBusy) as busy,
-            database.writer_lock(home, "a command", wait_seconds=0),
+            writer_lock.held(home, "a command", wait_seconds=0),
         ):
             pass
         assert told(busy.value) == (
@@ -335,7 +335,7 @@ def test_one_who_waits_gets_the_lock_when_the_holder_is_killed(home):
             waited_for.append(who)
             os.kill(holder.pid, signal.SIGKILL)
 
-        with database.writer_lock(home, "a command", wait_seconds=30, on_wait=on_wait):
+        with writer_lock.held(home, "a command", wait_seconds=30, on_wait=on_wait):
             assert holder.wait() == -signal.SIGKILL
     assert waited_for == [f"the writer, process {holder.pid}"]
 
@@ -343,7 +343,7 @@ def test_one_who_waits_gets_the_lock_when_the_holder_is_killed(home):
 def test_the_lock_passes_from_one_to_the_next_and_a_third_is_told_of_the_second(home):
     second = None
     with contextlib.ExitStack() as stack:
-        with database.writer_lock(home, "the first", wait_seconds=0):
+        with writer_lock.held(home, "the first", wait_seconds=0):
             command = [sys.executable, "-c", HOLD, "30"]
             second = stack.enter_context(
                 subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -351,16 +351,16 @@ def test_the_lock_passes_from_one_to_the_next_and_a_third_is_told_of_the_second(
             stack.callback(second.kill)
         assert second.stdout.readline() == "held\n"
         with pytest.raises(WriterBusy, match=f"the writer, process {second.pid}"):
-            stack.enter_context(database.writer_lock(home, "the third", wait_seconds=0))
+            stack.enter_context(writer_lock.held(home, "the third", wait_seconds=0))
 
 
 def test_nobody_waits_for_a_lock_that_was_left_behind(home):
     (home.home / "pdk.db.writer").write_text('["not what we write"]')
-    with database.writer_lock(home, "test", wait_seconds=0):
-        with pytest.raises(WriterBusy, match="test, process"), database.writer_lock(home, "again", wait_seconds=0):
+    with writer_lock.held(home, "test", wait_seconds=0):
+        with pytest.raises(WriterBusy, match="test, process"), writer_lock.held(home, "again", wait_seconds=0):
             pass
         (home.home / "pdk.db.writer").write_text("[]")
-        with pytest.raises(WriterBusy, match="just starting"), database.writer_lock(home, "again", wait_seconds=0):
+        with pytest.raises(WriterBusy, match="just starting"), writer_lock.held(home, "again", wait_seconds=0):
             pass
 
 

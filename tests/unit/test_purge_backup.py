@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from pdk_pipeline import backup, config, database, quarantine, spool
+from pdk_pipeline import backup, config, database, quarantine, spool, writer_lock
 from pdk_pipeline.errors import BackupRefused, BadBackup, DatabaseTooNew, DatabaseUnusable, NoDatabase, WriterBusy
 from tests.conftest import record, rows
 from tests.machine import needs_permissions
@@ -288,7 +288,7 @@ def test_while_anybody_writes_or_reads_nothing_is_restored(report, home, tmp_pat
     backup.make(home, tmp_path / "copy.db", now=NOW)
     report(TUESDAY)
     before = tables(home)
-    with database.writer_lock(home, "the writer", wait_seconds=0), pytest.raises(WriterBusy, match="the writer"):
+    with writer_lock.held(home, "the writer", wait_seconds=0), pytest.raises(WriterBusy, match="the writer"):
         backup.restore(home, tmp_path / "copy.db", now=NOW)
     with database.reading(home) as reader:
         assert reader.execute("SELECT count(*) FROM run").fetchone() == (2,)
