@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 import uuid
 from datetime import date
@@ -56,6 +57,7 @@ def speed(place: Workplace) -> Iterator[Measured]:
     size = in_memory(logs)
     first = _import(place, logs)
     rows = floor.rows_of(first.settings)
+    gc.freeze()  # or Python would look through all these rows for garbage, and only while it imports
     imports, floors, floor_seconds = [], [], []
     for _ in range(place.repeats):
         imports.append(_import(place, logs))
