@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
@@ -13,6 +14,7 @@ from benchmarks import commands, comparison, expecting, importing, looking_up, n
 from benchmarks.generate import Site, host_names
 from benchmarks.large import Size
 from benchmarks.measuring import Measured, Workplace
+from workers.app import app
 
 SITE = Site(hosts=host_names(3), tests=150, log_bytes=300)
 SIZE = Size(nights=7, results=8_000, hosts=8, short_nights=3)
@@ -34,12 +36,14 @@ IN_SMALL = {
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch) -> Workplace:
+def place(tmp_path, monkeypatch) -> Iterator[Workplace]:
     """Where little is measured, and once."""
     monkeypatch.setattr(importing, "LARGE_LOG_BYTES", 1 << 20)
     monkeypatch.setattr(soak, "PERIODIC", {"sweep": 1, "tick": 1})
     (tmp_path / "here").mkdir()
-    return Workplace(tmp_path / "here", 1, SITE.night(importing.NIGHT, tmp_path / "logs"))
+    # Imports are sent from here to a broker that is soon gone: whoever sends from this process next has another.
+    yield Workplace(tmp_path / "here", 1, SITE.night(importing.NIGHT, tmp_path / "logs"))
+    app._after_fork()  # as in a new process, no connection is kept
 
 
 @pytest.mark.parametrize("name", bench.MEASURES)
