@@ -15,6 +15,7 @@ from pdk_pipeline.config import Settings
 
 # Started in the background, a shell has us ignore SIGINT, and so would every process that is interrupted in a test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # likewise, under nohup
 
 REAL_LOGS = Path(__file__).parents[2] / "shared" / "data"
 """Real input that is not part of the project; tests that want it are skipped where it is absent."""
