@@ -1,4 +1,4 @@
-"""Import: results a second, the processor's time against the floor, disk, memory, one result found again."""
+"""Import: results a second, the processor's time against the floor, the queue, disk, memory."""
 
 from __future__ import annotations
 

@@ -95,7 +95,12 @@ def batches(logs: Iterable[Log], size_of: Callable[[Log], int]) -> Iterator[list
         yield batch
 
 
-def claimed_size(settings: Settings, claim: str) -> int:
+def batches_of_claims(settings: Settings, claims: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """`batches` of logs that the spool claimed: claim and name of each."""
+    return batches(claims, lambda one: _claimed_size(settings, one[0]))
+
+
+def _claimed_size(settings: Settings, claim: str) -> int:
     """Bytes of a log that the spool claimed; 0 when it is finished with."""
     path = spool.claimed_file(settings, claim)
     try:

@@ -64,7 +64,7 @@ def import_claimed(self: Reporting, claims: list[str], options: dict[str, Any] |
 
 def hand_over(claims: Sequence[tuple[str, str]], **how: Any) -> None:
     """Have claimed logs imported, claim and name of each. `how`: what else the messages say."""
-    for batch in intake.batches(claims, lambda one: intake.claimed_size(settings(), one[0])):
+    for batch in intake.batches_of_claims(settings(), claims):
         import_claimed.apply_async(
             ([claim for claim, _ in batch],),
             argsrepr=f"({label([name for _, name in batch])!r})",

@@ -34,7 +34,7 @@ def collect(local: bool, quiet: bool, as_json: bool) -> int:
     if collected["growing"]:
         say(f"{collected['growing']:,} logs changed a moment ago and are left for the next time")
     imports = []
-    for batch in intake.batches(collected["claims"], lambda one: intake.claimed_size(settings(), one[0])):
+    for batch in intake.batches_of_claims(settings(), collected["claims"]):
         claims, files = [claim for claim, _ in batch], [file for _, file in batch]
         imports.append(Import(Call("import_claimed", (claims,), label(files)), files))
     if not imports and not quiet and not as_json:

@@ -179,10 +179,8 @@ def _is_verbose(arguments: Sequence[str]) -> bool:
 def _told(error: Exception) -> str:
     import sqlite3
 
-    if isinstance(error, PdkError):
-        return str(error)
+    if isinstance(error, (PdkError, OSError)):
+        return in_words(error)
     if isinstance(error, sqlite3.Error):
         return f"The database cannot be used: {error}. `pdk doctor` looks for the cause."
-    if isinstance(error, OSError):
-        return in_words(error)
     return f"This is a fault in pdk itself: {type(error).__name__}: {error}. `pdk -v …` shows where."
