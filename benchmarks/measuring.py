@@ -80,9 +80,7 @@ class Workplace:
 
     def run(self, command: Sequence[str | Path], settings: Settings | None = None) -> Finished:
         """Run a program to its end, as quietly as it will be. Raises CalledProcessError."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PDK_")}
-        if settings:
-            environment |= {"PDK_HOME": str(settings.home), "PDK_TIMEZONE": "UTC"}
+        environment = _environment(settings)
         peak = self.directory / "peak"
         environment["PEAK_FILE"] = str(peak)
         peak.write_text("0")
@@ -91,14 +89,18 @@ class Workplace:
         return Finished(time.perf_counter() - began, int(peak.read_text()) / 1024)
 
 
+def _environment(settings: Settings | None) -> dict[str, str]:
+    """Ours, with no other settings than these."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PDK_")}
+    return environment | ({"PDK_HOME": str(settings.home), "PDK_TIMEZONE": "UTC"} if settings else {})
+
+
 @contextlib.contextmanager
 def up(settings: Settings) -> Iterator[None]:
     """A `pdk up` of a home, for as long as the inside lasts."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PDK_")}
-    environment |= {"PDK_HOME": str(settings.home), "PDK_TIMEZONE": "UTC"}
     command = [*PDK, "up", "--no-flower"]
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, env=_environment(settings), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as one:
         assert one.stdout
         try:

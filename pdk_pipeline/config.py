@@ -163,14 +163,14 @@ class Settings(BaseModel):
         default=90, description="how long what was sent is kept, to tell of the same run only what is new"
     )
 
+    def __init__(self, **given: Any) -> None:
+        """`given` wins over what is set anywhere. Raises BadSetting, ValidationError."""
+        super().__init__(**{name: value for name, (value, _) in gathered(type(self).model_fields).items()} | given)
+
     @property
     def database(self) -> Path:
         """The one SQLite file."""
         return self.home / "pdk.db"
-
-    def __init__(self, **given: Any) -> None:
-        """`given` wins over what is set anywhere. Raises BadSetting, ValidationError."""
-        super().__init__(**{name: value for name, (value, _) in gathered(type(self).model_fields).items()} | given)
 
     @property
     def spool(self) -> Path:
@@ -252,7 +252,8 @@ def origins() -> dict[str, str]:
 
 def holds_secret(path: Path) -> bool:
     """Whether a secret stands in this file itself."""
-    return any(origins().get(name) == str(path) for name, field in Settings.model_fields.items() if is_secret(field))
+    came_from = origins()
+    return any(came_from.get(name) == str(path) for name, field in Settings.model_fields.items() if is_secret(field))
 
 
 class Shown(NamedTuple):

@@ -178,6 +178,8 @@ class _Rows:
         for project, names in named.items():
             tests = self.tests[project]
             unknown = names - tests.keys()
+            if not unknown:
+                continue
             tests.update(
                 self.db.execute(
                     "SELECT name, id FROM test WHERE project = ? AND name IN (SELECT value FROM json_each(?))",

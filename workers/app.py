@@ -52,6 +52,8 @@ class Reporting(Task):  # type: ignore[misc]
     abstract = True
     listener: Callable[[int, int], None] | None = None
     """Who wants to know when the task runs in the caller's own process."""
+    takes_several = False
+    """Whether its first argument is a list of logs, and its outcome holds the outcome of each."""
     resultrepr_maxsize = 300  # what Flower shows
     _told_at = 0.0
 
@@ -75,7 +77,7 @@ class Reporting(Task):  # type: ignore[misc]
         with contextlib.suppress(RedisError), self.backend.client.pipeline() as redis:
             begun, _ = redis.incr(key).expire(key, DAY_SECONDS).execute()
             # Of several logs each may be the one, until it is put into the quarantine.
-            if begun >= MOST_BEGINNINGS * (len(args[0]) if args and isinstance(args[0], list) else 1):
+            if begun >= MOST_BEGINNINGS * (len(args[0]) if self.takes_several else 1):
                 raise TaskFailed(
                     f"each of {begun} processes that did it was killed",
                     advice="Is there enough memory? The log of the worker tells more.",
@@ -83,14 +85,8 @@ class Reporting(Task):  # type: ignore[misc]
 
     def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:  # noqa: ARG002
         """One line in the log for all that was done, with what happened to what."""
-        for outcome in _parts(retval):
+        for outcome in retval["logs"] if self.takes_several else [retval]:
             log.info("%s[%s] %s", self.name, task_id, _in_words(outcome))
-
-
-def _parts(outcome: Any) -> list[Any]:
-    """What a task did one by one."""
-    several = outcome.get("logs") if isinstance(outcome, dict) else None
-    return several if isinstance(several, list) else [outcome]
 
 
 def _in_words(outcome: Any) -> str:

@@ -25,17 +25,17 @@ PARTS = 1000
 """In how many parts the progress of one log is told."""
 
 
-@app.task(**AGAIN_LATER, name="import_logs", bind=True)
+@app.task(**AGAIN_LATER, name="import_logs", bind=True, takes_several=True)
 def import_logs(
     self: Reporting, logs: list[list[str]], options: dict[str, Any], archive: bool = False
 ) -> dict[str, Any]:
     """Import logs where they lie: of each its path and a delivery, unique to this handing-over."""
+    taken = intake.Options.from_json(options)
 
     def take_in(one: list[str], progress: Progress) -> Outcome:
         path, delivery = one
         if not self.request.called_directly:
             _check_path(Path(path))
-        taken = intake.Options.from_json(options)
         return intake.import_file(settings(), Path(path), taken, delivery=delivery, archive=archive, progress=progress)
 
     return _each(self, logs, take_in)
@@ -51,7 +51,7 @@ def _check_path(path: Path) -> None:
         raise PathRefused(str(path), advice="The setting import_roots names directories; `--local` needs none.")
 
 
-@app.task(**AGAIN_LATER, name="import_claimed", bind=True)
+@app.task(**AGAIN_LATER, name="import_claimed", bind=True, takes_several=True)
 def import_claimed(self: Reporting, claims: list[str], options: dict[str, Any] | None = None) -> dict[str, Any]:
     """Import logs that the spool has claimed, and archive them."""
     taken = intake.Options.from_json(options) if options else None
@@ -82,7 +82,7 @@ def collect(import_them: bool = True) -> dict[str, Any]:
     return {"claims": collected.claims, "growing": collected.growing, "left": collected.left}
 
 
-@app.task(**AGAIN_LATER, name="quarantine_retry", bind=True)
+@app.task(**AGAIN_LATER, name="quarantine_retry", bind=True, takes_several=True)
 def quarantine_retry(self: Reporting, items: list[str]) -> dict[str, Any]:
     """Import quarantined items again."""
     return _each(self, items, lambda item, progress: intake.retry(settings(), item, progress=progress))
