@@ -80,7 +80,7 @@ class Workplace:
 
     def run(self, command: Sequence[str | Path], settings: Settings | None = None) -> Finished:
         """Run a program to its end, as quietly as it will be. Raises CalledProcessError."""
-        environment = _environment(settings)
+        environment = environment_of(settings)
         peak = self.directory / "peak"
         environment["PEAK_FILE"] = str(peak)
         peak.write_text("0")
@@ -89,7 +89,7 @@ class Workplace:
         return Finished(time.perf_counter() - began, int(peak.read_text()) / 1024)
 
 
-def _environment(settings: Settings | None) -> dict[str, str]:
+def environment_of(settings: Settings | None) -> dict[str, str]:
     """Ours, with no other settings than these."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PDK_")}
     return environment | ({"PDK_HOME": str(settings.home), "PDK_TIMEZONE": "UTC"} if settings else {})
@@ -100,7 +100,7 @@ def up(settings: Settings) -> Iterator[None]:
     """A `pdk up` of a home, for as long as the inside lasts."""
     command = [*PDK, "up", "--no-flower"]
     with subprocess.Popen(
-        command, env=_environment(settings), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, env=environment_of(settings), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as one:
         assert one.stdout
         try:

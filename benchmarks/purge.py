@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks import large
 from benchmarks.large import MB, TEN_MILLION
-from benchmarks.measuring import PDK, Measured, Workplace, up
+from benchmarks.measuring import PDK, Measured, Workplace, environment_of, up
 from pdk_pipeline import backup, clean, config, database, deletion, retention, runs
 from pdk_pipeline.keep import Keep
 from pdk_pipeline.selection import Selection
@@ -135,8 +135,7 @@ def _backed_up(settings: Settings, target: Path) -> Iterator[Measured]:
 def _imports_meanwhile(settings: Settings, nights: list[str], size: Size) -> Iterator[Measured]:
     """How long imports take, in a row, while nothing else happens and while a night is cleaned."""
     log = settings.home / "small.pdklog"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PDK_")}
-    environment |= {"PDK_HOME": str(settings.home), "PDK_TIMEZONE": "UTC"}
+    environment = environment_of(settings)
     os.environ["PDK_HOME"] = environment["PDK_HOME"]
     config.settings.cache_clear()
     try:
