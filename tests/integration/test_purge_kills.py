@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import random
 import shutil
@@ -142,7 +143,7 @@ def assert_backups_are_whole(place: Path) -> None:
 def made(tmp_path_factory) -> Path:
     """A database with two nights, of which the first is deleted."""
     settings = Settings(home=tmp_path_factory.mktemp("large"), timezone="UTC")
-    large_database.make(settings, large_database.Size(nights=2, results=100_000, hosts=20, short_nights=0))
+    large_database.make(settings, large_database.Size(nights=2, results=200_000, hosts=20, short_nights=0))
     delete(settings, "daily_2026-01-01", now=NOW)
     return settings.database
 
@@ -221,6 +222,7 @@ def test_an_import_gets_its_turn_in_the_middle_of_a_clean(
 
 
 def test_a_command_beside_a_clean_without_a_broker_gets_its_turn_too(large, start, make_log):
+    importlib.import_module("workers.importing")  # to load it takes as long as half of the clean
     cleaning = start(*PDK, "clean", "--local")
     wait_until_it_gets_on(large, cleaning)
     call = dispatch.Call("import_logs", ([[str(make_log("a.pdklog", record())), "one"]], {}, False), "a.pdklog")
