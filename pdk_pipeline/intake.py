@@ -13,10 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pdk_pipeline import database, formats, ledger, quarantine, spool
+from pdk_pipeline import database, ledger, quarantine, reading, spool
 from pdk_pipeline.errors import PassingFault, UnknownClaim, UnknownQuarantineItem, UnreadableLog
-from pdk_pipeline.formats.stream import open_log
-from pdk_pipeline.formats.text import readable
 from pdk_pipeline.ingest import OnDuplicate, ingest
 from pdk_pipeline.ledger import Outcome
 
@@ -26,8 +24,7 @@ if TYPE_CHECKING:
 
     from pdk_pipeline.config import Settings
     from pdk_pipeline.database import Connection
-    from pdk_pipeline.formats.stream import LogStream
-    from pdk_pipeline.results import Rejection
+    from pdk_pipeline.reading import Part
 
 Progress = Callable[[int, int], None]
 """Is told the bytes done and the bytes in all, now and then."""
@@ -277,32 +274,25 @@ def _store(
     began = time.perf_counter()
     outcome = _outcome(delivery)
     options = delivery.options
-    with open_log(delivery.path) as stream:
-        format_ = formats.named(options.format) if options.format else formats.detect(stream.beginning())
-        defaults = {name: readable(os.fsencode(value)) for name, value in options.defaults.items()}
-        readings = format_.read(
-            stream, defaults=defaults, zone=settings.zone, record_limit=settings.record_limit_mb << 20
-        )
-        entry = ledger.open_entry(db, outcome)
-        size_before = database.used_bytes(db)
+    entry = ledger.open_entry(db, outcome)
+    size_before = database.used_bytes(db)
 
-        def look() -> None:
-            progress(stream.bytes_read, stream.size)
-            _bound_swelling(database.used_bytes(db) - size_before, stream, "in the database")
+    def look(part: Part) -> None:
+        progress(part.bytes_read, part.size)
+        _bound_swelling(database.used_bytes(db) - size_before, part, "in the database")
+        _bound_swelling(staging.written, part, "that are no results")
 
-        ingest(
-            db,
-            readings,
-            outcome,
-            entry=entry,
-            now=time.time(),
-            on_duplicate=options.on_duplicate,
-            reject=_keeping(staging, stream),
-            progress=look,
-        )
-        outcome.format = format_.NAME
-        outcome.sha256 = stream.finish()
-        outcome.size = stream.bytes_read
+    parts = reading.read(delivery.path, _how(settings, options))
+    ingest(
+        db,
+        parts,
+        outcome,
+        entry=entry,
+        now=time.time(),
+        on_duplicate=options.on_duplicate,
+        reject=staging.add,
+        progress=look,
+    )
     log_sha256 = delivery.origin_sha256 or outcome.sha256
     outcome.quarantine_item = staging.settle(outcome.file, log_sha256, delivery.id, options.as_json())
     if staging.first_reason:
@@ -314,17 +304,13 @@ def _store(
     return outcome
 
 
-def _keeping(staging: quarantine.Staging, stream: LogStream) -> Callable[[Rejection], None]:
-    def keep(rejection: Rejection) -> None:
-        staging.add(rejection)
-        _bound_swelling(staging.written, stream, "that are no results")
-
-    return keep
+def _how(settings: Settings, options: Options) -> reading.How:
+    return reading.How(options.format, options.defaults, settings.zone, settings.record_limit_mb << 20)
 
 
-def _bound_swelling(written: int, stream: LogStream, where: str) -> None:
+def _bound_swelling(written: int, part: Part, where: str) -> None:
     """Raises UnreadableLog when what was read so far has become too much."""
-    if written > max(LARGEST_SWELL_BYTES, MOST_SWELL * stream.bytes_read):
+    if written > max(LARGEST_SWELL_BYTES, MOST_SWELL * part.bytes_read):
         raise UnreadableLog(f"it swells to more than {written >> 20} MB {where}")
 
 

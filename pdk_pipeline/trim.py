@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from pdk_pipeline.database import unpack
-from pdk_pipeline.ingest import COMPRESSION_LEVEL
+from pdk_pipeline.reading import COMPRESSION_LEVEL
 from pdk_pipeline.results import Status
 
 if TYPE_CHECKING:

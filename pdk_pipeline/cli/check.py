@@ -67,7 +67,7 @@ def check(files: tuple[str, ...], format_: str | None, quiet: bool, as_json: boo
 def _check(file: str, format_: str | None) -> Checked:
     from pdk_pipeline import formats
     from pdk_pipeline.config import settings
-    from pdk_pipeline.results import Rejection, Result, Skipped
+    from pdk_pipeline.results import Rejection, Result, Skipped, singly
 
     checked = Checked(file)
     with opened(file) as stream:
@@ -75,7 +75,8 @@ def _check(file: str, format_: str | None) -> Checked:
         limit = settings().record_limit_mb << 20
         # What the command line of the import or the sender will say is not known here, and no reason to complain.
         unknown = {"test_run": "?", "project": "?"}
-        for reading in reader.read(stream, defaults=unknown, zone=settings().zone, record_limit=limit):
+        readings = reader.read(stream, defaults=unknown, zone=settings().zone, record_limit=limit)
+        for reading in singly(readings):
             if isinstance(reading, Result):
                 checked.results += 1
             elif isinstance(reading, Rejection):

@@ -13,7 +13,7 @@ from pdk_pipeline.cli.base import Command, opened, say, write_whole
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from pdk_pipeline.results import Reading
+    from pdk_pipeline.results import Other, Result
 
 _FIELDS = {
     "test_run": "Test run of the results that name none.",
@@ -84,15 +84,16 @@ def _records(
                 say(f"{file}:{reading.line}: {reading.text}")
 
 
-def _readings(file: str, format_: str | None, defaults: dict[str, str]) -> Iterator[Reading]:
+def _readings(file: str, format_: str | None, defaults: dict[str, str]) -> Iterator[Result | Other]:
     from pdk_pipeline import formats
     from pdk_pipeline.config import settings
     from pdk_pipeline.errors import LacksFields
+    from pdk_pipeline.results import singly
 
     with opened(file) as stream:
         reader = formats.named(format_) if format_ else formats.detect(stream.beginning())
         limit = settings().record_limit_mb << 20
         try:
-            yield from reader.read(stream, defaults=defaults, zone=settings().zone, record_limit=limit)
+            yield from singly(reader.read(stream, defaults=defaults, zone=settings().zone, record_limit=limit))
         except LacksFields as error:
             raise LacksFields(f"{file}: {error.particulars}", advice=error.advice) from None

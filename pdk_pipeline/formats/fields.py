@@ -12,7 +12,7 @@ from pdk_pipeline.formats.times import parse_time
 from pdk_pipeline.results import STATUSES, Attention, Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import tzinfo
 
 DEFAULTABLE = ("host", "context", "custom", "project", "test_runner", "test_run")
@@ -34,10 +34,12 @@ _known = itemgetter(*BLANK)
 _CLEAN = re.compile(r"[^ \t\n/.][^ \t\n/]*+(?:/[^ \t\n/]++)*/?")
 _ENDINGS = (".xml", ".log")
 _BLANKS = str.maketrans(" \t\n", "___")
-_ATTENTION = frozenset(Attention)
+ATTENTION = frozenset(Attention)
+"""What the field `attn` may say."""
 # Plain strings: sqlite3 looks for an adapter whenever it meets a subclass of one.
 _PASS, _NEEDED, _NOT_NEEDED = Status.PASS.value, Attention.NEEDED.value, Attention.NOT_NEEDED.value
-_NOT_A_TEST = "nose.failure.Failure.runTest"
+NOT_A_TEST = "nose.failure.Failure.runTest"
+"""How the name of something ends that is by rule not a test."""
 
 
 class Unfit(NamedTuple):
@@ -62,7 +64,17 @@ def _cleaned(name: str) -> str:
     return name[:-4] if name.endswith(_ENDINGS) else name
 
 
+def attention(statuses: Sequence[str]) -> list[str]:
+    """Whether somebody should look at results that do not say it themselves."""
+    return [_NOT_NEEDED if status == _PASS else _NEEDED for status in statuses]
+
+
 _remembered = lru_cache(maxsize=8192)(_cleaned)  # the next machine runs the same tests
+
+
+def clean_names(names: Sequence[str]) -> list[str]:
+    """`clean_name` of each."""
+    return list(map(_remembered if max(map(len, names)) <= LONGEST_REMEMBERED else _cleaned, names))
 
 
 def interpret(fields: Mapping[str, str], log: bytes, zone: tzinfo | None, warnings: list[str]) -> Result | Unfit:
@@ -78,7 +90,7 @@ def interpret(fields: Mapping[str, str], log: bytes, zone: tzinfo | None, warnin
         return Unfit("no " + ", no ".join(field for field, value in required.items() if not value))
     if status not in STATUSES:
         return Unfit(f"status {status[:40]!r} is not one of P F E D M, nor a lower-case letter")
-    if name.endswith(_NOT_A_TEST):
+    if name.endswith(NOT_A_TEST):
         return Unfit(f"{name} is not a test", is_skipped=True)
 
     start_time = parse_time(start, zone) if start else None
@@ -86,7 +98,7 @@ def interpret(fields: Mapping[str, str], log: bytes, zone: tzinfo | None, warnin
     for field, text, seconds in (("start_time", start, start_time), ("end_time", end, end_time)):
         if seconds is None and text:
             warnings.append(f"{field} {text[:40]!r} cannot be read; {name} is kept without it")
-    if attn and attn not in _ATTENTION:
+    if attn and attn not in ATTENTION:
         warnings.append(f"attn {attn[:40]!r} is not one of Y N R; it is taken from the status")
         attn = ""
     tda: dict[str, str] = {}
@@ -105,7 +117,7 @@ def interpret(fields: Mapping[str, str], log: bytes, zone: tzinfo | None, warnin
         custom,
         name,
         status,
-        attn or (_NOT_NEEDED if status == _PASS else _NEEDED),
+        attn or attention([status])[0],
         start_time,
         end_time,
         runner,

@@ -1,8 +1,9 @@
 """The PDK log: a series of `name=value` records, read as a stream.
 
-Two ways through a record, with the same outcome (a property test holds them together): `_quick` knows the plain
-shape that test runners write and takes whole fields in single steps of the regular expression engine; everything
-else goes line by line through `_careful`, which is the format to the letter.
+Three ways through a record, with the same outcome (a property test holds them together): `_plain` knows what test
+runners write and takes whole fields in single steps of the regular expression engine; of records that look like those
+before them `pdk_columns` takes many at once; everything else goes line by line through `_careful`, which is the
+format to the letter.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import re
 from typing import TYPE_CHECKING
 
 from pdk_pipeline.formats.fields import BLANK, Unfit, interpret
+from pdk_pipeline.formats.pdk_columns import LOG_END, Shapes
 from pdk_pipeline.formats.pdk_writer import fields_as_text
 from pdk_pipeline.formats.stream import Damaged
 from pdk_pipeline.formats.text import dotted, readable, undotted
 from pdk_pipeline.results import Reading, Rejection, Skipped, Warned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import tzinfo
 
     from pdk_pipeline.formats import Source
@@ -33,7 +35,6 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # single character: with groups the first releases of Python 3.11 do not find what is there.
 _PLAIN = rb"(?:[a-z_][a-z0-9_.-]*+=[^\n]*+(?<![ \t\r\x0b\x0c])\n)"
 _HEAD = re.compile(rb"\n*+(" + _PLAIN + rb"{1,200})(?:(log:\n)|END\n)")
-_LOG_END = re.compile(rb"\n[^.]")
 _TAIL = re.compile(rb"\n\n++(" + _PLAIN + rb"{0,200})END\n")
 _END_LINE = re.compile(rb"^[ \t\r\x0b\x0c]*END[ \t\r\x0b\x0c]*$\n?", re.MULTILINE)
 _STRETCH_END = re.compile(rb"^[ \t\r\x0b\x0c]*(?:END|SETDEFAULT)[ \t\r\x0b\x0c]*\n", re.MULTILINE)
@@ -61,6 +62,7 @@ class _Reader:
         self.defaults: dict[str, str] = {}  # since START, by SETDEFAULT
         self.default_log = b""
         self.base = self.fallbacks  # the two together: what a record begins with
+        self.shapes = Shapes(self.base, zone)
         self.data = b""  # what is held of the log …
         self.offset = 0  # … from this byte on …
         self.lines = _Lines()
@@ -113,11 +115,11 @@ class _Reader:
             stop = max((match.end() for match in ends), default=0)
         position = 0
         while position < stop:
-            outcome = self._quick(position, stop)
-            if outcome is not None:
-                reading, position = outcome
-                yield reading
-                del reading, outcome  # its log may be large
+            quick = self._quick(position, stop)
+            if quick is not None:
+                readings, position = quick
+                yield from readings
+                del readings, quick  # their logs may be large
                 continue
             # No further than needed: the record after the defaults may be plain again.
             stretch_end = _STRETCH_END.search(self.data, position, stop)
@@ -130,13 +132,16 @@ class _Reader:
         self.lines.forget(self.data, length)
         self.offset += length
         self.data = self.data[length:]
+        self.shapes.moved()
 
     def _line_at(self, position: int) -> int:
         """The line that a position of the held data is on."""
         return self.lines.at(self.data, position)
 
     def _sections(self) -> Iterator[Reading]:
-        """What stands before a record that is too large is none of it: START, the defaults."""
+        """What stands before a record that is too large is none of it: empty lines, START, the defaults."""
+        blank = len(self.data) - len(self.data.lstrip())
+        self._forget(self.data.rfind(b"\n", 0, blank) + 1)
         while ends := [match.end() for match in _SECTION.finditer(self.data, 0, self.record_limit)]:
             yield from self._careful(0, ends[-1], "")
             self._forget(ends[-1])
@@ -167,23 +172,27 @@ class _Reader:
 
     # A record in its plain shape ------------------------------------------------------------------------------
 
-    def _quick(self, position: int, stop: int) -> tuple[Reading, int] | None:
-        """The record at `position` and where it ends; None when it is not of the plain shape."""
+    def _quick(self, position: int, stop: int) -> tuple[Sequence[Reading], int] | None:
+        """The record at `position`, or more, and where they end; None when it is not of a plain shape."""
+        return self.shapes.read(self.data, position, stop, self.default_log) or self._plain(position, stop)
+
+    def _plain(self, position: int, stop: int) -> tuple[Sequence[Reading], int] | None:
+        """The same of one record, whatever its fields are."""
         data = self.data
         head = _HEAD.match(data, position, stop)
         if head is None:
             return None
         if head[2] is None:
-            text, log, end = head[1], self.default_log, head.end()
+            text, rest, log, end = head[1], b"", self.default_log, head.end()
         else:
             log_start = head.end()
-            log_end = _LOG_END.search(data, log_start - 1, stop)
+            log_end = LOG_END.search(data, log_start - 1, stop)
             tail = _TAIL.match(data, log_end.start(), stop) if log_end else None
             if log_end is None or tail is None:
                 return None
-            text, log, end = head[1] + tail[1], data[log_start : log_end.start() + 1], tail.end()
+            text, rest, log, end = head[1], tail[1], data[log_start : log_end.start() + 1], tail.end()
         fields = self.base.copy()
-        for line in readable(text[:-1]).split("\n"):
+        for line in readable((text + rest)[:-1]).split("\n"):
             name, _, value = line.partition("=")
             fields[name] = value
         if "log" in fields:
@@ -194,7 +203,8 @@ class _Reader:
         outcome = interpret(fields, log, self.zone, warnings)
         if warnings or isinstance(outcome, Unfit):
             return None
-        return outcome, end
+        self.shapes.learn(text, rest, has_log=head[2] is not None)
+        return [outcome], end
 
     # A stretch to the letter ----------------------------------------------------------------------------------
 
@@ -223,6 +233,7 @@ class _Reader:
                     yield Warned(self._line_at(record.begin), "an unfinished record was forgotten, START follows it")
                 record = _Record()
                 self.defaults, self.default_log, self.base, self.preamble = {}, b"", self.fallbacks, b""
+                self.shapes.rebase(self.base)
             elif word and not word.startswith(b"#"):
                 record.begin_at(position)
                 problem = record.take(word)
@@ -259,6 +270,7 @@ class _Reader:
         if record.log is not None:
             self.default_log = record.log
         self.base = self.fallbacks | self.defaults
+        self.shapes.rebase(self.base)
         self.preamble = fields_as_text(self.defaults, self.default_log) + b"SETDEFAULT\n"
 
     def _rejection(self, begin: int, stop: int, reason: str) -> Rejection:

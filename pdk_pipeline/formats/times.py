@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from datetime import datetime, tzinfo
+from datetime import datetime
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import tzinfo
+
+_PLAIN = re.compile(r"[0-9.\n]*")
 _CTIME = re.compile(r"(?:\w{3} )?(\w{3}) +(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4})")
 # fmt: off
 _MONTHS = {
@@ -27,6 +34,17 @@ def parse_time(text: str, zone: tzinfo | None) -> float | None:
         seconds = float(text)
         return seconds if -_LATEST < seconds < _LATEST else None
     return _parse_date(text, zone)
+
+
+def parse_times(texts: Sequence[str], zone: tzinfo | None) -> list[float | None]:
+    """`parse_time` of each; of an empty text None."""
+    together = "\n".join(texts)
+    if _PLAIN.fullmatch(together) and not together.startswith(".") and "\n." not in together:
+        with contextlib.suppress(ValueError):  # an empty one, or a second dot
+            seconds = list(map(float, texts))
+            if max(seconds) < _LATEST:
+                return [*seconds]
+    return [parse_time(text, zone) if text else None for text in texts]
 
 
 @lru_cache(maxsize=4096)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from pdk_pipeline.formats import pdk
 from pdk_pipeline.formats.pdk_writer import fields_as_text
 from pdk_pipeline.formats.text import readable
-from pdk_pipeline.results import Rejection, Result
+from pdk_pipeline.results import Rejection, Result, singly
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pdk_pipeline.results import Reading
+    from pdk_pipeline.results import Other
     from pdk_pipeline.runner.batch import Batch
 
 MOST_RECORD = 64 << 20
@@ -64,6 +64,6 @@ def completed(log: bytes) -> Result | None:
     return readings[0] if len(readings) == 1 and isinstance(readings[0], Result) else None
 
 
-def _readings(log: bytes) -> list[Reading]:
+def _readings(log: bytes) -> list[Result | Other]:
     source = io.BytesIO(log)
-    return list(pdk.read(source, defaults={}, zone=None, record_limit=MOST_RECORD))
+    return list(singly(pdk.read(source, defaults={}, zone=None, record_limit=MOST_RECORD)))

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pdk_pipeline.formats import pdk
 from pdk_pipeline.formats.stream import LogStream
-from pdk_pipeline.results import Reading, Rejection, Result, Skipped, Warned
+from pdk_pipeline.results import Other, Rejection, Result, Skipped, Warned, singly
 
 UTC = ZoneInfo("UTC")
 
@@ -25,25 +25,25 @@ class Pieces:
 
 def read(
     log: bytes | str, *, piece: int = 1 << 22, limit: int = 64 << 20, defaults: Mapping[str, str] | None = None
-) -> list[Reading]:
+) -> list[Result | Other]:
     """Everything that a reader makes of a log."""
     data = log.encode() if isinstance(log, str) else log
-    return list(pdk.read(Pieces(data, piece), defaults=defaults or {}, zone=UTC, record_limit=limit))
+    return list(singly(pdk.read(Pieces(data, piece), defaults=defaults or {}, zone=UTC, record_limit=limit)))
 
 
-def results(readings: list[Reading]) -> list[Result]:
+def results(readings: list[Result | Other]) -> list[Result]:
     return [reading for reading in readings if isinstance(reading, Result)]
 
 
-def rejections(readings: list[Reading]) -> list[Rejection]:
+def rejections(readings: list[Result | Other]) -> list[Rejection]:
     return [reading for reading in readings if isinstance(reading, Rejection)]
 
 
-def warnings(readings: list[Reading]) -> list[Warned]:
+def warnings(readings: list[Result | Other]) -> list[Warned]:
     return [reading for reading in readings if isinstance(reading, Warned)]
 
 
-def skipped(readings: list[Reading]) -> list[Skipped]:
+def skipped(readings: list[Result | Other]) -> list[Skipped]:
     return [reading for reading in readings if isinstance(reading, Skipped)]
 
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from pdk_pipeline import database, ingest
+from pdk_pipeline import database, reading
 from tests.conftest import log_of, record, rows
 from tests.stored import counts, is_sound, results, statuses, tables, take_in
 
@@ -233,8 +233,8 @@ def test_of_two_in_one_log_the_first_stays_or_the_last_replaces(home, make_log, 
 @pytest.mark.parametrize("batch", [1, 2, 3, 10_000])
 @pytest.mark.parametrize("replace", [False, True])
 def test_how_many_are_written_at_once_makes_no_difference(home, make_log, monkeypatch, batch, replace):
-    monkeypatch.setattr(ingest, "BATCH_BYTES", batch * ingest.RESULT_BYTES)
-    monkeypatch.setattr(ingest, "BLOCK_BYTES", 20 * batch)
+    monkeypatch.setattr(reading, "PART_BYTES", batch * reading.RESULT_BYTES)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 20 * batch)
     record_missing(home, "b", "c")
     log = make_log(
         "a", record("a", log="a" * 30), record("b", log="b"), record("a", "F", log="a2"), record("c", "F"),
@@ -291,7 +291,7 @@ def test_bad_records_do_not_take_good_ones_down(home, make_log):
 
 
 def test_logs_are_packed_together_and_each_is_found_again(home, make_log, monkeypatch):
-    monkeypatch.setattr(ingest, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 1000)
     texts = {f"t{number:03}": f"line of {number}\n" * number for number in range(60)}
     take_in(home, make_log("a", *(record(name, log=text) for name, text in texts.items())))
     assert {row[5]: row[-1] for row in results(home)} == texts
@@ -314,7 +314,7 @@ def test_logs_of_different_runs_are_packed_apart(home, tmp_path):
 
 
 def test_a_log_of_very_many_runs_is_packed_all_the_same(home, tmp_path, monkeypatch):
-    monkeypatch.setattr(ingest, "BATCH_BYTES", 50 * ingest.RESULT_BYTES)
+    monkeypatch.setattr(reading, "PART_BYTES", 50 * reading.RESULT_BYTES)
     (tmp_path / "log").write_text(
         "".join(log_of(record("t", log=f"log {n}"), test_run=f"run{n}", host=f"h{n}") for n in range(300))
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from pdk_pipeline import database, ingest, intake, ledger, quarantine, spool
+from pdk_pipeline import database, ingest, intake, ledger, quarantine, reading, spool
 from pdk_pipeline.errors import UnknownClaim, UnreadableLog
 from tests.conftest import log_of, record, rows
 from tests.machine import needs_permissions
@@ -325,7 +325,7 @@ def everything(home) -> tuple:
 
 
 POINTS = [
-    (ledger, "open_entry"), (ingest._Rows, "add"), (ingest._Rows, "finish"), (ingest._Packer, "finish"),
+    (ledger, "open_entry"), (reading._Gathered, "_add"), (reading.Packer, "finish"), (ingest._Rows, "store"),
     (quarantine.Staging, "add"), (quarantine.Staging, "settle"), (quarantine, "_install"), (ledger, "close_entry"),
     (spool, "archive_claimed"), (spool, "_link"),
 ]  # fmt: skip
@@ -453,7 +453,7 @@ def test_a_log_that_breaks_its_import_every_time_is_quarantined_with_how(home, c
     def broken(*_args, **_kwargs):
         raise MemoryError("too much")
 
-    monkeypatch.setattr(ingest._Rows, "add", broken)
+    monkeypatch.setattr(ingest._Rows, "store", broken)
     for _ in range(home.most_attempts - 1):
         with pytest.raises(MemoryError):
             intake.import_claimed(home, claim)
@@ -473,7 +473,7 @@ def test_a_fault_that_is_not_the_logs_is_not_counted_against_it(home, claimed, m
         raise fault
 
     with monkeypatch.context() as patch:
-        patch.setattr(ingest._Rows, "add", broken)
+        patch.setattr(ingest._Rows, "store", broken)
         for _ in range(5):
             with pytest.raises(type(fault)):
                 intake.import_claimed(home, claim)

@@ -1,0 +1,275 @@
+"""Many records of a PDK log at once, column by column.
+
+The records of a log mostly have the same shape: the same one-line fields in the same order. Once a shape is known, a
+record of it is taken by two or three steps of the regular expression engine, and what the rules of the fields
+(`fields.interpret`) ask is asked of whole columns. Here is only what needs no word to anybody: when one value of a
+column is odd, the records are left to be read one by one.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from itertools import chain
+from json.encoder import encode_basestring as _quoted
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from pdk_pipeline.formats.fields import ATTENTION, NOT_A_TEST, attention, clean_names
+from pdk_pipeline.formats.text import readable
+from pdk_pipeline.formats.times import parse_times
+from pdk_pipeline.results import STATUSES, Results
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import tzinfo
+
+    Column = Sequence[Any]
+
+MOST_AT_ONCE = 256
+"""Records; so few that little is read twice when one of them is odd."""
+
+MOST_SHAPES = 8
+"""So many are known at once: those of passing, of failing, of disabled tests …"""
+
+MOST_LEARNED = 50
+"""So many shapes are learned from a log: each takes as long as to read a dozen records."""
+
+MOST_ODD = 4
+"""So many times are records left to be read one by one; then the log is none that this is for."""
+
+MOST_FIELDS_BYTES = 4096
+"""A record with more in its one-line fields, or with larger defaults, is of no shape."""
+
+MOST_HELD_BYTES = 16 << 20
+
+IDENTITY = ("test_run", "project", "host", "context", "custom")
+
+LOG_END = re.compile(rb"\n[^.]")
+"""The last line end of a multi-line field, and what follows."""
+
+_VALUE = rb"=([^\n]*+)(?<![ \t\r\x0b\x0c])\n"
+
+
+class Shapes:
+    """The shapes of a log's records, learned as they come."""
+
+    def __init__(self, base: Mapping[str, str], zone: tzinfo | None) -> None:
+        """`base`: what a record begins with. `zone`: of times that name none."""
+        self.base = base
+        self.zone = zone
+        self._known: list[_Shape] = []  # the most frequent first
+        self._seen: set[int] = set()
+        self._left_to_learn = MOST_LEARNED
+        self._left_to_leave = MOST_ODD
+        self._odd_until = 0
+
+    def rebase(self, base: Mapping[str, str]) -> None:
+        """Records begin with something else from now on."""
+        self.base = base
+        if sum(map(len, base.values())) < MOST_FIELDS_BYTES:
+            self._known = [_Shape(shape.before, shape.after, base, has_log=shape.has_log) for shape in self._known]
+        else:
+            self._known, self._left_to_learn = [], 0
+
+    def moved(self) -> None:
+        """The bytes have other positions now."""
+        self._odd_until = 0
+
+    def learn(self, head: bytes, tail: bytes, *, has_log: bool) -> None:
+        """A record was read by itself. The second of a shape makes it known.
+
+        `head`, `tail`: its one-line fields before and after the log.
+        """
+        if not self._left_to_learn or len(head) + len(tail) > MOST_FIELDS_BYTES:
+            return
+        before, after = _names(head), _names(tail)
+        seen = hash((before, after, has_log))
+        if seen not in self._seen:
+            self._seen.add(seen)
+            return
+        self._left_to_learn -= 1
+        if len({*before, *after}) == len(before) + len(after) and "log" not in before + after:
+            self._known.append(_Shape(before, after, self.base, has_log=has_log))
+            del self._known[:-MOST_SHAPES]
+
+    def read(self, data: bytes, position: int, stop: int, default_log: bytes) -> tuple[list[Results], int] | None:
+        """The records of known shapes from `position` on, and where they end; None: read the next by itself."""
+        if not self._known or position < self._odd_until:
+            return None
+        end = self._gather(data, position, stop, default_log)
+        used = [shape for shape in self._known if shape.logs]
+        try:
+            results = _results(used, self.zone)
+        except _OddError:
+            self._odd_until = end
+            self._left_to_leave -= 1
+            if not self._left_to_leave:
+                self._known, self._left_to_learn = [], 0
+            return None
+        finally:
+            self._known.sort(key=_Shape.frequency, reverse=True)
+            for shape in used:
+                shape.empty()
+        return (results, end) if results else None
+
+    def _gather(self, data: bytes, position: int, stop: int, default_log: bytes) -> int:
+        """Take records for as long as they are of a known shape. Returns where they end."""
+        known = self._known
+        # A log is not copied; but when a record is very large, what is held for it is not kept for a small one's sake.
+        source = memoryview(data) if len(data) < MOST_HELD_BYTES else data
+        for number in range(MOST_AT_ONCE):
+            for shape in known:
+                if head := shape.head(data, position, stop):
+                    break
+            else:
+                break
+            values, end = head.groups(), head.end()
+            log: bytes | memoryview = default_log
+            if shape.has_log:
+                log_end = LOG_END.search(data, end - 1, stop)
+                tail = shape.tail(data, log_end.start(), stop) if log_end else None
+                if log_end is None or tail is None:
+                    break
+                values, log, end = values + tail.groups(), source[end : log_end.start() + 1], tail.end()
+            shape.numbers.append(number)
+            shape.values.append(values)
+            shape.logs.append(log)
+            position = end
+        return position
+
+
+def _names(lines: bytes) -> tuple[str, ...]:
+    return tuple([line.partition(b"=")[0].decode() for line in lines.split(b"\n")[:-1]])
+
+
+class _OddError(Exception):
+    """A column holds what somebody must be told of, or what only `fields.interpret` understands."""
+
+
+class _Shape:
+    """Records of one shape."""
+
+    def __init__(
+        self, before: tuple[str, ...], after: tuple[str, ...], base: Mapping[str, str], *, has_log: bool
+    ) -> None:
+        self.head = _matching(rb"\n*+", before, rb"log:\n" if has_log else rb"END\n")
+        """Matches up to where the log begins, or the whole of a record without one."""
+        self.tail = _matching(rb"\n\n++", after, rb"END\n")
+        """Matches from the last line end of the log on."""
+        self.before = before
+        self.after = after
+        self.has_log = has_log
+        self.numbers: list[int] = []
+        """Which of the records that are gathered are of this shape."""
+        self.values: list[tuple[bytes, ...]] = []
+        self.logs: list[bytes | memoryview] = []
+        self._base = base
+        self._places = {name: place for place, name in enumerate(before + after)}
+        self.is_one_group = not self._places.keys() & set(IDENTITY)
+        self._name = "test_name" if "test_name" in self._places else "name"
+        self._definition = _Attributes("tda_", self._places, base)
+        self._result = _Attributes("tra_", self._places, base)
+
+    def frequency(self) -> int:
+        """How many records are gathered."""
+        return len(self.logs)
+
+    def empty(self) -> None:
+        """Ready for others."""
+        self.numbers, self.values, self.logs = [], [], []
+
+    def columns(self, zone: tzinfo | None) -> list[Column]:
+        """What was gathered: the fields of the identity, then the columns of Results. Raises _OddError."""
+        text = readable(b"\n".join(chain.from_iterable(zip(*self.values, strict=True))))
+        texts, count = text.split("\n"), len(self.logs)
+        places, base = self._places, self._base
+
+        def given(name: str) -> Column:
+            place = places.get(name)
+            return [base[name]] * count if place is None else texts[place * count : (place + 1) * count]
+
+        names = clean_names(given(self._name))
+        status = given("status")
+        start, end = given("start_time"), given("end_time")
+        times = parse_times(start, zone), parse_times(end, zone)
+        if not all(names) or not STATUSES.issuperset(status) or NOT_A_TEST in text:
+            raise _OddError
+        if not (_are_read(start, times[0]) and _are_read(end, times[1])):
+            raise _OddError
+        return [
+            *map(given, IDENTITY),
+            names,
+            status,
+            _attention(given("attn"), status),
+            *times,
+            _or(given("test_runner"), None),
+            _or(given("location"), None),
+            self._definition.as_json(texts, count),
+            self._result.as_json(texts, count),
+            self.logs,
+        ]
+
+
+class _Attributes:
+    """The attributes with one prefix, as JSON."""
+
+    def __init__(self, prefix: str, places: Mapping[str, int], base: Mapping[str, str]) -> None:
+        length = len(prefix)
+        said = {name: _quoted(value).replace("%", "%%") for name, value in base.items() if name.startswith(prefix)}
+        said |= {name: "%s" for name in places if name.startswith(prefix)}
+        self._places = [places[name] for name in said if name in places]
+        pairs = [f"{_quoted(name[length:]).replace('%', '%%')}:{value}" for name, value in said.items()]
+        self._template = "{" + ",".join(pairs) + "}" if pairs else None
+
+    def as_json(self, texts: list[str], count: int) -> list[str | None]:
+        """Of each record. `texts`: the columns of all fields, one after the other."""
+        if self._template is None:
+            return [None] * count
+        if not self._places:
+            return [self._template % ()] * count
+        quoted = [map(_quoted, texts[place * count : (place + 1) * count]) for place in self._places]
+        return list(map(self._template.__mod__, zip(*quoted, strict=True)))
+
+
+@lru_cache(maxsize=64)  # the next log's records have the same shapes
+def _matching(before: bytes, names: tuple[str, ...], after: bytes) -> Callable[..., re.Match[bytes] | None]:
+    return re.compile(before + b"".join(re.escape(name.encode()) + _VALUE for name in names) + after).match
+
+
+def _or(column: Column, otherwise: str | None) -> Column:
+    return column if all(column) else [value or otherwise for value in column]
+
+
+def _attention(column: Column, status: Column) -> Column:
+    if not any(column):
+        return attention(status)
+    if not ATTENTION.issuperset(filter(None, column)):
+        raise _OddError
+    return [attn or default for attn, default in zip(column, attention(status), strict=True)]
+
+
+def _are_read(texts: Column, times: Column) -> bool:
+    return None not in times or all(time is not None for text, time in zip(texts, times, strict=True) if text)
+
+
+def _results(shapes: list[_Shape], zone: tzinfo | None) -> list[Results]:
+    """What shapes have gathered, in the log's order. Raises _OddError."""
+    if not shapes:
+        return []
+    columns = shapes[0].columns(zone)
+    if len(shapes) > 1:
+        numbers = list(chain.from_iterable(shape.numbers for shape in shapes))
+        in_order = itemgetter(*sorted(range(len(numbers)), key=numbers.__getitem__))
+        parts = zip(columns, *(shape.columns(zone) for shape in shapes[1:]), strict=True)
+        columns = [in_order(list(chain.from_iterable(column))) for column in parts]
+    runs, projects, hosts, contexts, customs, *rest = columns
+    if not all(runs) or not all(projects):
+        raise _OddError
+    environments = zip(_or(hosts, "unknown"), _or(contexts, "default"), customs, strict=True)
+    if all(shape.is_one_group for shape in shapes):
+        return [Results(runs[0], projects[0], next(environments), *rest)]
+    groups: dict[Any, list[tuple[Any, ...]]] = {}
+    for *identity, row in zip(runs, projects, environments, zip(*rest, strict=True), strict=True):
+        groups.setdefault(tuple(identity), []).append(row)
+    return [Results(*identity, *zip(*rows, strict=True)) for identity, rows in groups.items()]

@@ -1,0 +1,228 @@
+"""A log, read and made ready to be stored: results in columns, their logs packed. Knows of no database.
+
+What can be done to a log without knowing what is stored already is done here, so that it may be done elsewhere and
+ahead of time (`reading_ahead`).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import zstandard
+
+from pdk_pipeline import formats
+from pdk_pipeline.formats.stream import open_log
+from pdk_pipeline.formats.text import readable
+from pdk_pipeline.results import Result, Results, attributes_as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import tzinfo
+    from pathlib import Path
+
+    from pdk_pipeline.results import Other, Reading
+
+PART_BYTES = 8 << 20
+"""A part is handed on at so many bytes of log: few statements, bounded memory."""
+
+RESULT_BYTES = 800
+"""What a result takes in memory beside its texts, about; a group of results, a warning, no more."""
+
+BLOCK_BYTES = 256 << 10
+"""Logs packed together before compression: large enough to compress well, small enough to unpack for one log."""
+
+COMPRESSION_LEVEL = 1
+"""Test logs come out no larger than at the usual 3, and in two thirds of the time: measured on real ones."""
+
+
+class How(NamedTuple):
+    """How a log is to be read."""
+
+    format: str | None
+    """None: recognised by content."""
+    defaults: dict[str, str]
+    """Fields for records that lack them."""
+    zone: tzinfo | None
+    """Of times that name none; None is this machine's."""
+    record_limit: int
+    """Bytes of the largest record."""
+
+
+class Packed(NamedTuple):
+    """Results as they are stored: columns as in `results.Results`, with the place of each log instead of the log."""
+
+    test_run: str
+    project: str
+    environment: tuple[str, str, str]
+    test_name: Sequence[str]
+    status: Sequence[str]
+    attn: Sequence[str]
+    start_time: Sequence[float | None]
+    end_time: Sequence[float | None]
+    test_runner: Sequence[str | None]
+    location: Sequence[str | None]
+    tda: Sequence[str | None]
+    tra: Sequence[str | None]
+    block: Sequence[int | None]
+    """Which of the part's blocks its log is in; None here and in the next two without one."""
+    log_start: Sequence[int | None]
+    """Where in the unpacked block it begins, in bytes."""
+    log_length: Sequence[int | None]
+
+
+class Block(NamedTuple):
+    """Logs of one run, packed together, so that `clean` can remove them together."""
+
+    test_run: str
+    data: bytes
+
+
+class Ending(NamedTuple):
+    """What is known of a log once it has been read to its end."""
+
+    format: str
+    sha256: str
+    """Of the file as it lies there, compressed or not."""
+
+
+class Part(NamedTuple):
+    """The next part of a log: as much as is stored by one round of statements."""
+
+    results: list[Packed]
+    blocks: list[Block]
+    others: list[Other]
+    """What became no result, in the log's order."""
+    bytes_read: int
+    """Of the file, so far."""
+    size: int
+    """Bytes of the file when it was opened."""
+    ending: Ending | None
+    """Of the last part, and only of that."""
+
+
+def read(path: Path, how: How) -> Iterator[Part]:
+    """The log at `path`, part by part, at least one. Raises UnreadableLog, UnknownFormat."""
+    with open_log(path) as stream:
+        format_ = formats.named(how.format) if how.format else formats.detect(stream.beginning())
+        defaults = {name: readable(os.fsencode(value)) for name, value in how.defaults.items()}
+        readings = format_.read(stream, defaults=defaults, zone=how.zone, record_limit=how.record_limit)
+        gathered = _Gathered()
+        for _ in gathered.fill(readings):
+            yield gathered.part(stream.bytes_read, stream.size, None)
+        sha256 = stream.finish()
+        yield gathered.part(stream.bytes_read, stream.size, Ending(format_.NAME, sha256))
+
+
+Group = tuple[str, str, tuple[str, str, str]]
+"""Run, project and environment of results that stand together."""
+
+Columns = tuple[list[Any], ...]
+"""The columns of Packed."""
+
+
+class _Gathered:
+    """The part that is being gathered."""
+
+    def __init__(self) -> None:
+        self.packer = Packer()
+        self.groups: dict[Group, Columns] = {}
+        self.others: list[Other] = []
+        self.bytes = 0
+
+    def fill(self, readings: Iterable[Reading]) -> Iterator[None]:
+        """Gather; yields whenever it is enough for a part, which must be taken then."""
+        for reading in readings:
+            if isinstance(reading, Results):
+                self._add(reading)
+            elif isinstance(reading, Result):
+                self._add(_as_columns(reading))
+            else:
+                self.others.append(reading)
+                self.bytes += RESULT_BYTES + sum(len(text) for text in reading if isinstance(text, (str, bytes)))
+            del reading  # its log may be large
+            if self.bytes >= PART_BYTES:
+                yield
+
+    def part(self, bytes_read: int, size: int, ending: Ending | None) -> Part:
+        """Take what was gathered."""
+        results = [Packed(*group, *columns) for group, columns in self.groups.items()]
+        part = Part(results, self.packer.finish(), self.others, bytes_read, size, ending)
+        self.groups, self.others, self.bytes = {}, [], 0
+        return part
+
+    def _add(self, results: Results) -> None:
+        columns = self.groups.get(group := results[:3])
+        if columns is None:
+            columns = self.groups[group] = tuple([] for _ in range(len(Packed._fields) - len(group)))
+            self.bytes += RESULT_BYTES + len(group[0]) + len(group[1]) + sum(map(len, group[2]))
+        *plain, logs = results[3:]
+        for column, more in zip(columns, (*plain, *self.packer.add(results.test_run, logs)), strict=True):
+            column.extend(more)
+        self.bytes += RESULT_BYTES * len(logs) + sum(map(len, logs))
+        # What is large in a hostile log may be any of these.
+        for texts in (results.test_name, results.test_runner, results.location, results.tda, results.tra):
+            self.bytes += sum(map(len, filter(None, texts)))
+
+
+def _as_columns(result: Result) -> Results:
+    run, project, host, context, custom, name, status, attn, start, end, runner, location, tda, tra, log = result
+    row: tuple[Any, ...] = (name, status, attn, start, end, runner or None, location or None)
+    attributes = attributes_as_json(tda), attributes_as_json(tra)
+    columns: Iterator[Any] = ((value,) for value in (*row, *attributes, log))
+    return Results(run, project, (host, context, custom), *columns)
+
+
+class _Open:
+    """Logs that will be compressed together, as block `number` of the part."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.logs: list[bytes | memoryview] = []
+        self.bytes = 0
+
+
+class Packer:
+    """Packs the logs of a part, those of a run together."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
+        self.open: dict[str, _Open] = {}  # by run
+        self.blocks: list[Block | None] = []  # None: still open
+
+    def add(
+        self, test_run: str, logs: Iterable[bytes | memoryview]
+    ) -> tuple[list[int | None], list[int | None], list[int | None]]:
+        """Pack logs. Returns of each its block's number in the part, where in it it begins and its length in bytes."""
+        numbers, starts, lengths = list[int | None](), list[int | None](), list[int | None]()
+        block = self.open.get(test_run)
+        for log in logs:
+            length = len(log)
+            if not length:
+                numbers.append(None)
+                starts.append(None)
+                lengths.append(None)
+                continue
+            if block is None:
+                block = self.open[test_run] = _Open(len(self.blocks))
+                self.blocks.append(None)
+            numbers.append(block.number)
+            starts.append(block.bytes)
+            lengths.append(length)
+            block.logs.append(log)
+            block.bytes += length
+            if block.bytes >= BLOCK_BYTES:
+                self._close(test_run)
+                block = None
+        return numbers, starts, lengths
+
+    def _close(self, test_run: str) -> None:
+        block = self.open.pop(test_run)
+        self.blocks[block.number] = Block(test_run, self.compressor.compress(b"".join(block.logs)))
+
+    def finish(self) -> list[Block]:
+        """The part's blocks; the next log is packed into the first block of the next part."""
+        for test_run in list(self.open):
+            self._close(test_run)
+        blocks, self.blocks = self.blocks, []
+        return [block for block in blocks if block is not None]
