@@ -53,6 +53,10 @@ class WriterBusy(PassingFault):
     """Another process is writing this database."""
 
 
+class ReaderKilled(PassingFault):
+    """The process that reads a log was killed."""
+
+
 class DiskFull(PassingFault):
     """The disk is full."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import hashlib
@@ -13,18 +14,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pdk_pipeline import database, ledger, quarantine, reading, spool
-from pdk_pipeline.errors import PassingFault, UnknownClaim, UnknownQuarantineItem, UnreadableLog
+from pdk_pipeline import database, ledger, quarantine, reading, reading_ahead, spool
+from pdk_pipeline.errors import PassingFault, ReaderKilled, UnknownClaim, UnknownQuarantineItem, UnreadableLog
 from pdk_pipeline.ingest import OnDuplicate, ingest
 from pdk_pipeline.ledger import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from pdk_pipeline.config import Settings
     from pdk_pipeline.database import Connection
     from pdk_pipeline.reading import Part
+    from pdk_pipeline.reading_ahead import Read
 
 Progress = Callable[[int, int], None]
 """Is told the bytes done and the bytes in all, now and then."""
@@ -33,7 +36,7 @@ LARGEST_SWELL_BYTES = 256 << 20
 MOST_SWELL = 100
 """A log may swell to so many bytes or so many times its size, in the database or in the quarantine: a bomb may not."""
 
-BATCH_LOGS, BATCH_BYTES = 100, 16 << 20
+BATCH_LOGS, BATCH_BYTES = 100, 128 << 20
 """So many logs at the most are one batch, or so many bytes: whoever comes next waits for a moment."""
 
 Log = TypeVar("Log")
@@ -61,6 +64,9 @@ class Options:
     def as_json(self) -> dict[str, Any]:
         """For a task's argument or a quarantine note."""
         return vars(self).copy()
+
+
+FROM_INCOMING = Options(sender="incoming")
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,32 @@ def sender() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
+@contextlib.contextmanager
+def read_ahead(settings: Settings, paths: Mapping[str, Path], options: Options) -> Iterator[Read]:
+    """What is to read logs that will be imported one after the other: ahead, for as long as the inside lasts.
+
+    `paths`: of the logs, by delivery, in their order. When one of them has been begun before, each is read when its
+    turn comes: should one of them have killed its import, it must be known which.
+    """
+    with database.opened(settings) as db:
+        is_new = not ledger.have_begun(db, paths)
+    sizes = [path.stat().st_size if path.exists() else 0 for path in paths.values()] if is_new else []
+    with reading_ahead.begun(list(paths.values()) if is_new else [], sizes, _how(settings, options)) as read:
+        yield read
+
+
+def read_claimed_ahead(
+    settings: Settings, claims: Iterable[str], options: Options = FROM_INCOMING
+) -> AbstractContextManager[Read]:
+    """`read_ahead`, of logs that the spool claimed."""
+    found = ((_delivery_of(claim), spool.claimed_file(settings, claim)) for claim in claims)
+    return read_ahead(settings, {delivery: path for delivery, path in found if path}, options)
+
+
+def _delivery_of(claim: str) -> str:
+    return f"spool:{claim}"
+
+
 def import_file(
     settings: Settings,
     path: Path,
@@ -128,14 +160,15 @@ def import_file(
     delivery: str,
     archive: bool = False,
     progress: Progress = _no_progress,
+    read: Read = reading.read,
 ) -> Outcome:
     """Import the log at `path` as it stands there, and leave it there unless `archive`.
 
-    `delivery` names this handing-over: the same one again changes nothing.
-    Raises UnreadableLog, UnknownFormat.
+    `delivery` names this handing-over: the same one again changes nothing. `read`: see `read_ahead`.
+    Raises UnreadableLog, UnknownFormat, ReaderKilled.
     """
     with database.opened(settings) as db:
-        outcome = _take_in(settings, db, _Delivery(delivery, path, str(path), options), progress)
+        outcome = _take_in(settings, db, _Delivery(delivery, path, str(path), options), progress, read)
     if archive and path.exists():
         # By content: when this delivery comes again, another night's log may lie there.
         with path.open("rb") as file:
@@ -148,23 +181,28 @@ def import_file(
 
 
 def import_claimed(
-    settings: Settings, claim: str, *, options: Options | None = None, progress: Progress = _no_progress
+    settings: Settings,
+    claim: str,
+    *,
+    options: Options = FROM_INCOMING,
+    progress: Progress = _no_progress,
+    read: Read = reading.read,
 ) -> Outcome:
-    """Import a log that the spool claimed, and archive it.
+    """Import a log that the spool claimed, and archive it. `read`: see `read_ahead`.
 
     What cannot be read as a log goes to the quarantine whole, and the claim is finished with all the same.
-    Raises UnknownClaim, and UnreadableLog when it cannot even be copied to the quarantine.
+    Raises UnknownClaim, ReaderKilled, and UnreadableLog when it cannot even be copied to the quarantine.
     """
-    delivery = f"spool:{claim}"
+    delivery = _delivery_of(claim)
     with database.opened(settings) as db:
         path = spool.claimed_file(settings, claim)
         if path is None:
             return _finished(settings, db, claim, delivery)
         if path.is_symlink():  # put there between the look and the claim; it may lead anywhere
             raise UnreadableLog(f"{path}: it is not a regular file")
-        handed_over = _Delivery(delivery, path, path.name, options or Options(sender="incoming"))
+        handed_over = _Delivery(delivery, path, path.name, options)
         try:
-            outcome = _take_in(settings, db, handed_over, progress)
+            outcome = _take_in(settings, db, handed_over, progress, read)
         except UnreadableLog as error:
             if not path.exists():  # another process has just finished with it
                 return _finished(settings, db, claim, delivery)
@@ -211,7 +249,7 @@ def retry(settings: Settings, item: str, *, progress: Progress = _no_progress) -
         delivery = f"quarantine:{note.id}:{edited_at}"
         name = f"{note.file.removesuffix(_MENDED)}{_MENDED}"
         handed_over = _Delivery(delivery, content, name, Options.from_json(note.options), note.sha256)
-        outcome = _take_in(settings, db, handed_over, progress)
+        outcome = _take_in(settings, db, handed_over, progress, reading.read)
     if content.stat().st_mtime_ns != edited_at:
         outcome.tell("edited while it was imported: it stays here, to be tried again")
     elif outcome.quarantine_item == note.id:
@@ -225,7 +263,7 @@ def retry(settings: Settings, item: str, *, progress: Progress = _no_progress) -
 _MENDED = " (mended)"
 
 
-def _take_in(settings: Settings, db: Connection, delivery: _Delivery, progress: Progress) -> Outcome:
+def _take_in(settings: Settings, db: Connection, delivery: _Delivery, progress: Progress, read: Read) -> Outcome:
     before = ledger.recorded(db, delivery.id)
     if before:
         return before
@@ -239,7 +277,7 @@ def _take_in(settings: Settings, db: Connection, delivery: _Delivery, progress: 
         with database.transaction(db):
             before = ledger.recorded(db, delivery.id)  # another process was quicker, while this one waited
             if before is None:
-                return _store(settings, db, delivery, staging, progress)
+                return _store(settings, db, delivery, staging, progress, read)
             ledger.forget_attempts(db, delivery.id)
             return before
     except BaseException as error:
@@ -255,7 +293,7 @@ _excused: set[str] = set()
 def _note_failure(db: Connection, delivery: str, error: BaseException) -> None:
     """Count the attempt against the log, unless the fault lies elsewhere: a full disk, a stop, a file not there."""
     elsewhere = (UnreadableLog, PassingFault, OSError, sqlite3.OperationalError, KeyboardInterrupt, SystemExit)
-    is_excused = isinstance(error, elsewhere)
+    is_excused = isinstance(error, elsewhere) and not isinstance(error, ReaderKilled)
     try:
         with database.transaction(db):
             if is_excused:
@@ -268,7 +306,12 @@ def _note_failure(db: Connection, delivery: str, error: BaseException) -> None:
 
 
 def _store(
-    settings: Settings, db: Connection, delivery: _Delivery, staging: quarantine.Staging, progress: Progress
+    settings: Settings,
+    db: Connection,
+    delivery: _Delivery,
+    staging: quarantine.Staging,
+    progress: Progress,
+    read: Read,
 ) -> Outcome:
     """Read and store inside the caller's transaction; the quarantined records are safe before it commits."""
     began = time.perf_counter()
@@ -282,7 +325,7 @@ def _store(
         _bound_swelling(database.used_bytes(db) - size_before, part, "in the database")
         _bound_swelling(staging.written, part, "that are no results")
 
-    parts = reading.read(delivery.path, _how(settings, options))
+    parts = read(delivery.path, _how(settings, options))
     ingest(
         db,
         parts,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pdk_pipeline.database import transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from pdk_pipeline.database import Connection
 
@@ -155,6 +155,19 @@ def begin_attempt(db: Connection, delivery: str, *, is_excused: bool = False) ->
     finally:
         db.execute("PRAGMA synchronous = FULL")
     return int(attempts), str(failure)
+
+
+def have_begun(db: Connection, deliveries: Iterable[str]) -> bool:
+    """Whether an import of one of them has begun before, whatever came of it."""
+    row = db.execute(
+        """
+        WITH asked AS (SELECT value AS delivery FROM json_each(?))
+        SELECT EXISTS (SELECT 1 FROM asked JOIN import_file USING (delivery))
+            OR EXISTS (SELECT 1 FROM asked JOIN import_attempt USING (delivery))
+        """,
+        (json.dumps(list(deliveries)),),
+    ).fetchone()
+    return bool(row[0])
 
 
 def attempt_failed(db: Connection, delivery: str, failure: str) -> None:

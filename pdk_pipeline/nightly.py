@@ -227,12 +227,18 @@ def _run_step(settings: Settings, night_id: int, step: Step) -> Iterator[tuple[i
     while again := perform(settings, night_id, step.id, token, time.time(), patience=patience):
         if again.pause and not again.logs:
             return  # a fault that may pass: it is due again later
-        for number, (claim, _) in enumerate(again.logs):
-            yield number, len(again.logs)
-            with contextlib.suppress(PdkError, OSError, sqlite3.Error):
-                intake.import_claimed(settings, claim)
+        for batch in intake.batches_of_claims(settings, again.logs):
+            yield from _import(settings, [claim for claim, _ in batch])
         if again.note.get("looks") or len(again.logs) < LOGS_AT_ONCE:
             patience = 0.0  # what could not be imported now is told of, and left for the sweep
+
+
+def _import(settings: Settings, claims: list[str]) -> Iterator[tuple[int, int]]:
+    with intake.read_claimed_ahead(settings, claims) as read:
+        for number, claim in enumerate(claims):
+            yield number, len(claims)
+            with contextlib.suppress(PdkError, OSError, sqlite3.Error):
+                intake.import_claimed(settings, claim, read=read)
 
 
 def as_json(result: StepResult | Failed) -> dict[str, Any]:

@@ -31,35 +31,38 @@ def import_logs(
 ) -> dict[str, Any]:
     """Import logs where they lie: of each its path and a delivery, unique to this handing-over."""
     taken = intake.Options.from_json(options)
+    is_from_elsewhere = not self.request.called_directly and broker.is_networked(broker.address(settings()))
+    paths = {delivery: Path(path) for path, delivery in logs if not is_from_elsewhere or _may_be_named(Path(path))}
 
     def take_in(one: list[str], progress: Progress) -> Outcome:
         path, delivery = one
-        if not self.request.called_directly:
-            _check_path(Path(path))
-        return intake.import_file(settings(), Path(path), taken, delivery=delivery, archive=archive, progress=progress)
+        if delivery not in paths:
+            raise PathRefused(path, advice="The setting import_roots names directories; `--local` needs none.")
+        return intake.import_file(
+            settings(), paths[delivery], taken, delivery=delivery, archive=archive, progress=progress, read=read
+        )
 
-    return _each(self, logs, take_in)
+    with intake.read_ahead(settings(), paths, taken) as read:
+        return _each(self, logs, take_in)
 
 
-def _check_path(path: Path) -> None:
-    """Refuse what no other machine has a right to name. Raises PathRefused."""
-    if not broker.is_networked(broker.address(settings())):
-        return
+def _may_be_named(path: Path) -> bool:
+    """Whether another machine has a right to name a path."""
     roots = [settings().spool, *settings().import_roots]
     # Links are followed first: one in a shared directory may point anywhere.
-    if not any(path.resolve().is_relative_to(root.resolve()) for root in roots):
-        raise PathRefused(str(path), advice="The setting import_roots names directories; `--local` needs none.")
+    return any(path.resolve().is_relative_to(root.resolve()) for root in roots)
 
 
 @app.task(**AGAIN_LATER, name="import_claimed", bind=True, takes_several=True)
 def import_claimed(self: Reporting, claims: list[str], options: dict[str, Any] | None = None) -> dict[str, Any]:
     """Import logs that the spool has claimed, and archive them."""
-    taken = intake.Options.from_json(options) if options else None
+    taken = intake.Options.from_json(options) if options else intake.FROM_INCOMING
 
     def take_in(claim: str, progress: Progress) -> Outcome:
-        return intake.import_claimed(settings(), claim, options=taken, progress=progress)
+        return intake.import_claimed(settings(), claim, options=taken, progress=progress, read=read)
 
-    return _each(self, claims, take_in)
+    with intake.read_claimed_ahead(settings(), claims, taken) as read:
+        return _each(self, claims, take_in)
 
 
 def hand_over(claims: Sequence[tuple[str, str]], **how: Any) -> None:
