@@ -16,7 +16,7 @@ import zstandard
 
 from pdk_pipeline import database, ledger
 from pdk_pipeline.config import Settings
-from pdk_pipeline.ingest import COMPRESSION_LEVEL
+from pdk_pipeline.reading import COMPRESSION_LEVEL
 
 if TYPE_CHECKING:
     from benchmarks.measuring import Workplace

@@ -29,7 +29,7 @@ from pdk_pipeline.errors import (
     UnreadableLog,
 )
 from pdk_pipeline.formats.stream import open_log
-from pdk_pipeline.results import Rejection, Result
+from pdk_pipeline.results import Rejection, Result, Results
 from workers import broker, connection, message
 from workers.queues import INTAKE
 
@@ -139,7 +139,9 @@ def pack(settings: Settings, path: Path, *, again: bool = False) -> Parcel:
         for reading in format_.read(
             stream, defaults={}, zone=settings.zone, record_limit=settings.record_limit_mb << 20
         ):
-            if isinstance(reading, Result):
+            if isinstance(reading, Results):
+                results += len(reading.test_name)
+            elif isinstance(reading, Result):
                 results += 1
             elif isinstance(reading, Rejection) and not reading.is_continued:
                 bad += 1

@@ -117,8 +117,7 @@ def test_without_waiting_the_tasks_id_is_printed(pdk, start_worker, broker_url, 
 
 
 def test_a_networked_broker_names_no_file_outside_the_roots(monkeypatch, make_log, tmp_path):
-    from pdk_pipeline.errors import PathRefused
-    from workers.importing import _check_path
+    from workers.importing import _may_be_named, import_logs
 
     (tmp_path / "roots").mkdir()
     inside, outside = make_log("roots/a.pdklog", record()), make_log("b.pdklog", record())
@@ -126,10 +125,12 @@ def test_a_networked_broker_names_no_file_outside_the_roots(monkeypatch, make_lo
     monkeypatch.setenv("PDK_BROKER_URL", "redis://127.0.0.1/0")
     monkeypatch.setenv("PDK_IMPORT_ROOTS", str(tmp_path / "roots"))
     config.settings.cache_clear()
-    _check_path(inside)
+    assert _may_be_named(inside)
     for path in (outside, tmp_path / "roots" / "link.pdklog", tmp_path / "roots" / ".." / "b.pdklog"):
-        with pytest.raises(PathRefused):
-            _check_path(path)
+        assert not _may_be_named(path)
+    refused = import_logs.apply(([[str(outside), "one"], [str(inside), "two"]], {})).result
+    assert ["error" in log for log in refused["logs"]] == [True, False]
+    assert "import_roots" in refused["logs"][0]["error"]
 
 
 def test_what_was_lost_on_the_way_is_sent_again(start_worker, start, broker_url, make_log, home: Settings):

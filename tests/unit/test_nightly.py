@@ -85,10 +85,10 @@ def test_a_log_that_cannot_be_imported_is_named_and_the_rest_goes_on(home: Setti
     arrive(home, "stuck", record("t2"), host="cherry")
     real = nightly.intake.import_claimed
 
-    def full_disk(settings, claim):
+    def full_disk(settings, claim, **how):
         if "stuck" in str(spool.claimed_file(settings, claim)):
             raise OSError(28, "No space left on device")
-        return real(settings, claim)
+        return real(settings, claim, **how)
 
     monkeypatch.setattr(nightly.intake, "import_claimed", full_disk)
     night, steps = do_night(home)
