@@ -166,10 +166,11 @@ class _Shape:
         self.logs: list[bytes | memoryview] = []
         self._base = base
         self._places = {name: place for place, name in enumerate(before + after)}
-        self.is_one_group = not self._places.keys() & set(IDENTITY)
         self._name = "test_name" if "test_name" in self._places else "name"
         self._definition = _Attributes("tda_", self._places, base)
         self._result = _Attributes("tra_", self._places, base)
+        self.is_one_group = self._places.keys().isdisjoint(IDENTITY)
+        """Whether all records are of one run, project and environment."""
 
     def frequency(self) -> int:
         """How many records are gathered."""
@@ -180,7 +181,7 @@ class _Shape:
         self.numbers, self.values, self.logs = [], [], []
 
     def columns(self, zone: tzinfo | None) -> list[Column]:
-        """What was gathered: the fields of the identity, then the columns of Results. Raises _OddError."""
+        """What was gathered: run, project and environment as one, then the columns of Results. Raises _OddError."""
         text = readable(b"\n".join(chain.from_iterable(zip(*self.values, strict=True))))
         texts, count = text.split("\n"), len(self.logs)
         places, base = self._places, self._base
@@ -189,22 +190,28 @@ class _Shape:
             place = places.get(name)
             return [base[name]] * count if place is None else texts[place * count : (place + 1) * count]
 
-        names = clean_names(given(self._name))
-        status = given("status")
-        start, end = given("start_time"), given("end_time")
-        times = parse_times(start, zone), parse_times(end, zone)
+        def given_or(name: str, otherwise: str | None) -> Column:
+            if name not in places:
+                return [base[name] or otherwise] * count
+            return [value or otherwise for value in given(name)]
+
+        names, status = clean_names(given(self._name)), given("status")
         if not all(names) or not STATUSES.issuperset(status) or NOT_A_TEST in text:
             raise _OddError
-        if not (_are_read(start, times[0]) and _are_read(end, times[1])):
-            raise _OddError
+        if self.is_one_group:
+            identity: Column = [_identity(*(base[name] for name in IDENTITY))] * count
+        else:
+            identity = list(map(_identity, *map(given, IDENTITY)))
+        times = _times([*given("start_time"), *given("end_time")], zone)
         return [
-            *map(given, IDENTITY),
+            identity,
             names,
             status,
             _attention(given("attn"), status),
-            *times,
-            _or(given("test_runner"), None),
-            _or(given("location"), None),
+            times[:count],
+            times[count:],
+            given_or("test_runner", None),
+            given_or("location", None),
             self._definition.as_json(texts, count),
             self._result.as_json(texts, count),
             self.logs,
@@ -237,8 +244,10 @@ def _matching(before: bytes, names: tuple[str, ...], after: bytes) -> Callable[.
     return re.compile(before + b"".join(re.escape(name.encode()) + _VALUE for name in names) + after).match
 
 
-def _or(column: Column, otherwise: str | None) -> Column:
-    return column if all(column) else [value or otherwise for value in column]
+def _identity(run: str, project: str, host: str, context: str, custom: str) -> tuple[str, str, tuple[str, str, str]]:
+    if not run or not project:
+        raise _OddError
+    return run, project, (host or "unknown", context or "default", custom)
 
 
 def _attention(column: Column, status: Column) -> Column:
@@ -249,8 +258,11 @@ def _attention(column: Column, status: Column) -> Column:
     return [attn or default for attn, default in zip(column, attention(status), strict=True)]
 
 
-def _are_read(texts: Column, times: Column) -> bool:
-    return None not in times or all(time is not None for text, time in zip(texts, times, strict=True) if text)
+def _times(texts: Column, zone: tzinfo | None) -> Column:
+    times = parse_times(texts, zone)
+    if None in times and any(text and time is None for text, time in zip(texts, times, strict=True)):
+        raise _OddError
+    return times
 
 
 def _results(shapes: list[_Shape], zone: tzinfo | None) -> list[Results]:
@@ -263,13 +275,10 @@ def _results(shapes: list[_Shape], zone: tzinfo | None) -> list[Results]:
         in_order = itemgetter(*sorted(range(len(numbers)), key=numbers.__getitem__))
         parts = zip(columns, *(shape.columns(zone) for shape in shapes[1:]), strict=True)
         columns = [in_order(list(chain.from_iterable(column))) for column in parts]
-    runs, projects, hosts, contexts, customs, *rest = columns
-    if not all(runs) or not all(projects):
-        raise _OddError
-    environments = zip(_or(hosts, "unknown"), _or(contexts, "default"), customs, strict=True)
+    identity, *rest = columns
     if all(shape.is_one_group for shape in shapes):
-        return [Results(runs[0], projects[0], next(environments), *rest)]
+        return [Results(*identity[0], *rest)]
     groups: dict[Any, list[tuple[Any, ...]]] = {}
-    for *identity, row in zip(runs, projects, environments, zip(*rest, strict=True), strict=True):
-        groups.setdefault(tuple(identity), []).append(row)
-    return [Results(*identity, *zip(*rows, strict=True)) for identity, rows in groups.items()]
+    for one, *row in zip(identity, *rest, strict=True):
+        groups.setdefault(one, []).append(tuple(row))
+    return [Results(*one, *zip(*rows, strict=True)) for one, rows in groups.items()]

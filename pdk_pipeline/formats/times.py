@@ -38,6 +38,8 @@ def parse_time(text: str, zone: tzinfo | None) -> float | None:
 
 def parse_times(texts: Sequence[str], zone: tzinfo | None) -> list[float | None]:
     """`parse_time` of each; of an empty text None."""
+    if not any(texts):
+        return [None] * len(texts)
     together = "\n".join(texts)
     if _PLAIN.fullmatch(together) and not together.startswith(".") and "\n." not in together:
         with contextlib.suppress(ValueError):  # an empty one, or a second dot
