@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from tests.faults.installation import Installation, _kill, filled
+from tests.faults.installation import Installation, _kill, children_of, filled
 from tests.mail_server import MailServer
 from workers.queues import PRIORITY_STEPS, QUEUES
 
@@ -68,6 +68,16 @@ class Faults:
     def kill_writers_child(self) -> str | None:
         self._wait_until_busy("unacked:writer")
         return self._kill_part("writer", child=True)
+
+    def kill_reader(self) -> str | None:
+        """One that reads logs ahead for the writer's child, which lives for a moment only."""
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            _, *children = self.site.processes("writer") or [0]
+            if readers := [pid for child in children for pid in children_of(child)]:
+                _kill(self.chance.choice(readers))
+                return "killed a reader"
+        return None
 
     def kill_general(self) -> str | None:
         self._wait_until_busy("unacked")
@@ -246,6 +256,7 @@ def heal_mail(mail: MailServer) -> None:
 WEIGHTS: dict[Callable[[Faults], str | None], int] = {
     Faults.kill_writer: 4,
     Faults.kill_writers_child: 4,
+    Faults.kill_reader: 4,
     Faults.kill_general: 3,
     Faults.kill_intake: 3,
     Faults.kill_beat: 1,

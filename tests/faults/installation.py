@@ -159,7 +159,7 @@ class Installation:
                 if SIGNS[part] in Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "):
                     found.append(pid)
                     if with_children:
-                        found += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+                        found += children_of(pid)
         return found
 
     def redis(self) -> Redis:
@@ -333,6 +333,14 @@ def filled(disk: Path, *, but: int = 0) -> Iterator[None]:
 def _free_bytes(disk: Path) -> int:
     about = os.statvfs(disk)
     return about.f_bavail * about.f_frsize
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started; none when it is no more."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def _kill(pid: int, number: int = signal.SIGKILL) -> None:
