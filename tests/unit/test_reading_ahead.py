@@ -30,6 +30,7 @@ def _two_readers(monkeypatch):
     monkeypatch.setattr(reading_ahead, "readers_of_use", lambda sizes: 2 if sizes else 0)
     monkeypatch.setattr(reading_ahead, "STORING", 1000)  # nothing is left to the one that stores
     monkeypatch.setattr(reading, "PART_BYTES", 10 * reading.RESULT_BYTES)
+    monkeypatch.setattr(reading_ahead, "PIPE_BYTES", 1 << 16)
 
 
 @pytest.fixture
