@@ -17,11 +17,11 @@ from pdk_pipeline.reading import Packer
 from pdk_pipeline.results import Rejection, Skipped, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from pdk_pipeline.database import Connection
     from pdk_pipeline.ledger import Outcome
-    from pdk_pipeline.reading import Block, Ending, Packed, Part
+    from pdk_pipeline.reading import Block, Ending, Packed, Part, Place
 
 MOST_KNOWN = 40_000
 """So many names are remembered at the most: what stands in one log may be without end, memory is not."""
@@ -89,7 +89,7 @@ def ingest(
 
 
 Row = tuple[Any, ...]
-"""The columns of Packed from `test_name` on, of one result."""
+"""The columns of Results from `test_name` on, of one result."""
 
 
 class _Named(NamedTuple):
@@ -209,14 +209,11 @@ class _Rows:
         for one, old in zip(named, there, strict=True):
             self._choose(one, old, chosen)
         rows = [(key[0], row) for key, row in chosen.inserts.items()] + list(chosen.updates.values())
-        blocks, places = part.blocks, [row[-3:] for _, row in rows]
+        blocks, places = part.blocks, [row[-1] for _, row in rows]
         if len(rows) < sum(len(one.test_ids) for one in named):
-            blocks, places = _repacked(blocks, rows)
-        first = self._write_blocks(blocks)
-        values = [
-            (*row[1:-3], block if block is None else first + block, *rest, self.entry)
-            for (_, row), (block, *rest) in zip(rows, places, strict=True)
-        ]
+            blocks, places = _repacked(blocks, places)
+        at = _stored_at(places, self._write_blocks(blocks))
+        values = [(*row[1:-1], *columns, self.entry) for (_, row), columns in zip(rows, at, strict=True)]
         self._write_rows((*key, *one) for key, one in zip(chosen.inserts, values, strict=False))
         self.db.executemany(
             """
@@ -263,16 +260,9 @@ class _Rows:
     def _values(self, named: _Named, first_block: int) -> Iterable[Row]:
         """The rows of results that are all new."""
         results, run_id, environment_id, test_ids = named
-        blocks = [None if block is None else first_block + block for block in results.block]
+        at = zip(*_stored_at(results.log, first_block), strict=True)
         return zip(
-            repeat(run_id),
-            repeat(environment_id),
-            test_ids,
-            *results[4:-3],
-            blocks,
-            *results[-2:],
-            repeat(self.entry),
-            strict=False,
+            repeat(run_id), repeat(environment_id), test_ids, *results[4:-1], *at, repeat(self.entry), strict=False
         )
 
     def _write_rows(self, rows: Iterable[Row]) -> None:
@@ -290,21 +280,25 @@ class _Rows:
         return first
 
 
-def _repacked(blocks: list[Block], rows: Sequence[tuple[int, Row]]) -> tuple[list[Block], list[Row]]:
-    """The logs of these rows alone, packed anew: new blocks, and the place of each row's log in them."""
+def _stored_at(places: Iterable[Place | None], first_block: int) -> list[Row]:
+    """The columns `log_block_id`, `log_start` and `log_length` of each. `first_block`: id of the part's first block."""
+    return [(None, None, None) if place is None else (first_block + place[0], place[1], place[2]) for place in places]
+
+
+def _repacked(blocks: list[Block], places: Iterable[Place | None]) -> tuple[list[Block], list[Place | None]]:
+    """The logs at these places alone, packed anew: new blocks, and where each of the logs lies in them."""
     packer = Packer()
     unpacked: dict[int, bytes] = {}
-    places: list[Row] = []
-    for _, row in rows:
-        number, start, length = row[-3:]
-        if number is None:
-            places.append((None, None, None))
+    new: list[Place | None] = []
+    for place in places:
+        if place is None:
+            new.append(None)
             continue
+        number, start, length = place
         if number not in unpacked:
             unpacked[number] = unpack(blocks[number].data)
-        log = unpacked[number][start : start + length]
-        places += zip(*packer.add(blocks[number].test_run, [log]), strict=True)
-    return packer.finish(), places
+        new += packer.add(blocks[number].test_run, [unpacked[number][start : start + length]])
+    return packer.finish(), new
 
 
 def _next_id(db: Connection, table: str) -> int:

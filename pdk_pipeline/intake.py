@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pdk_pipeline import database, ledger, quarantine, reading, reading_ahead, spool
-from pdk_pipeline.errors import PassingFault, ReaderKilled, UnknownClaim, UnknownQuarantineItem, UnreadableLog
+from pdk_pipeline.errors import PassingFault, PdkError, ReaderKilled, UnknownClaim, UnknownQuarantineItem, UnreadableLog
 from pdk_pipeline.ingest import OnDuplicate, ingest
 from pdk_pipeline.ledger import Outcome
 
@@ -106,9 +106,14 @@ def batches_of_claims(settings: Settings, claims: Iterable[tuple[str, str]]) -> 
 def _claimed_size(settings: Settings, claim: str) -> int:
     """Bytes of a log that the spool claimed; 0 when it is finished with."""
     path = spool.claimed_file(settings, claim)
+    return _size(path) if path else 0
+
+
+def _size(path: Path) -> int:
+    """Bytes of a log; 0 when it cannot be told. Whoever reads it will say why."""
     try:
-        return path.lstat().st_size if path else 0
-    except FileNotFoundError:
+        return path.stat().st_size
+    except OSError:
         return 0
 
 
@@ -131,12 +136,17 @@ def read_ahead(settings: Settings, paths: Mapping[str, Path], options: Options) 
     """What is to read logs that will be imported one after the other: ahead, for as long as the inside lasts.
 
     `paths`: of the logs, by delivery, in their order. When one of them has been begun before, each is read when its
-    turn comes: should one of them have killed its import, it must be known which.
+    turn comes: should one of them have killed its import, it must be known which. So it is when the database cannot be
+    asked: whoever imports is told of that, log by log.
     """
-    with database.opened(settings) as db:
-        is_new = not ledger.have_begun(db, paths)
-    sizes = [path.stat().st_size if path.exists() else 0 for path in paths.values()] if is_new else []
-    with reading_ahead.begun(list(paths.values()) if is_new else [], sizes, _how(settings, options)) as read:
+    logs = list(paths.values())
+    try:
+        with database.opened(settings) as db:
+            if ledger.have_begun(db, paths):
+                logs = []
+    except (PdkError, sqlite3.Error):
+        logs = []
+    with reading_ahead.begun(logs, list(map(_size, logs)), _how(settings, options)) as read:
         yield read
 
 

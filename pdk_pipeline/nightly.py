@@ -17,7 +17,7 @@ from pdk_pipeline.night_steps import LOGS_AT_ONCE, PATIENCE_SECONDS, STEPS, Agai
 from pdk_pipeline.timetable import Timetable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pdk_pipeline.config import Settings
     from pdk_pipeline.database import Connection
@@ -227,18 +227,20 @@ def _run_step(settings: Settings, night_id: int, step: Step) -> Iterator[tuple[i
     while again := perform(settings, night_id, step.id, token, time.time(), patience=patience):
         if again.pause and not again.logs:
             return  # a fault that may pass: it is due again later
-        for batch in intake.batches_of_claims(settings, again.logs):
-            yield from _import(settings, [claim for claim, _ in batch])
+        yield from _import(settings, again.logs)
         if again.note.get("looks") or len(again.logs) < LOGS_AT_ONCE:
             patience = 0.0  # what could not be imported now is told of, and left for the sweep
 
 
-def _import(settings: Settings, claims: list[str]) -> Iterator[tuple[int, int]]:
-    with intake.read_claimed_ahead(settings, claims) as read:
-        for number, claim in enumerate(claims):
-            yield number, len(claims)
-            with contextlib.suppress(PdkError, OSError, sqlite3.Error):
-                intake.import_claimed(settings, claim, read=read)
+def _import(settings: Settings, logs: Sequence[tuple[str, str]]) -> Iterator[tuple[int, int]]:
+    done = 0
+    for batch in intake.batches_of_claims(settings, logs):
+        with intake.read_claimed_ahead(settings, [claim for claim, _ in batch]) as read:
+            for claim, _ in batch:
+                yield done, len(logs)
+                done += 1
+                with contextlib.suppress(PdkError, OSError, sqlite3.Error):
+                    intake.import_claimed(settings, claim, read=read)
 
 
 def as_json(result: StepResult | Failed) -> dict[str, Any]:

@@ -14,14 +14,14 @@ import zstandard
 from pdk_pipeline import formats
 from pdk_pipeline.formats.stream import open_log
 from pdk_pipeline.formats.text import readable
-from pdk_pipeline.results import Result, Results, attributes_as_json
+from pdk_pipeline.results import Result, Results, in_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from datetime import tzinfo
     from pathlib import Path
 
-    from pdk_pipeline.results import Other, Reading
+    from pdk_pipeline.results import AsRead, Other, Reading
 
 PART_BYTES = 8 << 20
 """A part is handed on at so many bytes of log: few statements, bounded memory."""
@@ -49,26 +49,12 @@ class How(NamedTuple):
     """Bytes of the largest record."""
 
 
-class Packed(NamedTuple):
-    """Results as they are stored: columns as in `results.Results`, with the place of each log instead of the log."""
+Place = tuple[int, int, int]
+"""Where a log lies: which of the part's blocks it is in, and where in that, unpacked, it begins and how long it is, in
+bytes. Plain: there are very many of them, and they go from process to process."""
 
-    test_run: str
-    project: str
-    environment: tuple[str, str, str]
-    test_name: Sequence[str]
-    status: Sequence[str]
-    attn: Sequence[str]
-    start_time: Sequence[float | None]
-    end_time: Sequence[float | None]
-    test_runner: Sequence[str | None]
-    location: Sequence[str | None]
-    tda: Sequence[str | None]
-    tra: Sequence[str | None]
-    block: Sequence[int | None]
-    """Which of the part's blocks its log is in; None here and in the next two without one."""
-    log_start: Sequence[int | None]
-    """Where in the unpacked block it begins, in bytes."""
-    log_length: Sequence[int | None]
+Packed = Results[Place | None]
+"""Results whose logs were packed; None: there is none."""
 
 
 class Block(NamedTuple):
@@ -118,7 +104,7 @@ Group = tuple[str, str, tuple[str, str, str]]
 """Run, project and environment of results that stand together."""
 
 Columns = tuple[list[Any], ...]
-"""The columns of Packed."""
+"""The columns of Results."""
 
 
 class _Gathered:
@@ -136,7 +122,7 @@ class _Gathered:
             if isinstance(reading, Results):
                 self._add(reading)
             elif isinstance(reading, Result):
-                self._add(_as_columns(reading))
+                self._add(in_columns(reading))
             else:
                 self.others.append(reading)
                 self.bytes += RESULT_BYTES + sum(len(text) for text in reading if isinstance(text, (str, bytes)))
@@ -146,31 +132,23 @@ class _Gathered:
 
     def part(self, bytes_read: int, size: int, ending: Ending | None) -> Part:
         """Take what was gathered."""
-        results = [Packed(*group, *columns) for group, columns in self.groups.items()]
+        results = [Results(*group, *columns) for group, columns in self.groups.items()]
         part = Part(results, self.packer.finish(), self.others, bytes_read, size, ending)
         self.groups, self.others, self.bytes = {}, [], 0
         return part
 
-    def _add(self, results: Results) -> None:
+    def _add(self, results: AsRead) -> None:
         columns = self.groups.get(group := results[:3])
         if columns is None:
-            columns = self.groups[group] = tuple([] for _ in range(len(Packed._fields) - len(group)))
+            columns = self.groups[group] = tuple([] for _ in results[3:])
             self.bytes += RESULT_BYTES + len(group[0]) + len(group[1]) + sum(map(len, group[2]))
         *plain, logs = results[3:]
-        for column, more in zip(columns, (*plain, *self.packer.add(results.test_run, logs)), strict=True):
+        for column, more in zip(columns, (*plain, self.packer.add(results.test_run, logs)), strict=True):
             column.extend(more)
         self.bytes += RESULT_BYTES * len(logs) + sum(map(len, logs))
         # What is large in a hostile log may be any of these.
         for texts in (results.test_name, results.test_runner, results.location, results.tda, results.tra):
             self.bytes += sum(map(len, filter(None, texts)))
-
-
-def _as_columns(result: Result) -> Results:
-    run, project, host, context, custom, name, status, attn, start, end, runner, location, tda, tra, log = result
-    row: tuple[Any, ...] = (name, status, attn, start, end, runner or None, location or None)
-    attributes = attributes_as_json(tda), attributes_as_json(tra)
-    columns: Iterator[Any] = ((value,) for value in (*row, *attributes, log))
-    return Results(run, project, (host, context, custom), *columns)
 
 
 class _Open:
@@ -190,31 +168,25 @@ class Packer:
         self.open: dict[str, _Open] = {}  # by run
         self.blocks: list[Block | None] = []  # None: still open
 
-    def add(
-        self, test_run: str, logs: Iterable[bytes | memoryview]
-    ) -> tuple[list[int | None], list[int | None], list[int | None]]:
-        """Pack logs. Returns of each its block's number in the part, where in it it begins and its length in bytes."""
-        numbers, starts, lengths = list[int | None](), list[int | None](), list[int | None]()
+    def add(self, test_run: str, logs: Iterable[bytes | memoryview]) -> list[Place | None]:
+        """Pack logs of a run. Returns where each lies."""
+        places = list[Place | None]()
         block = self.open.get(test_run)
         for log in logs:
             length = len(log)
             if not length:
-                numbers.append(None)
-                starts.append(None)
-                lengths.append(None)
+                places.append(None)
                 continue
             if block is None:
                 block = self.open[test_run] = _Open(len(self.blocks))
                 self.blocks.append(None)
-            numbers.append(block.number)
-            starts.append(block.bytes)
-            lengths.append(length)
+            places.append((block.number, block.bytes, length))
             block.logs.append(log)
             block.bytes += length
             if block.bytes >= BLOCK_BYTES:
                 self._close(test_run)
                 block = None
-        return numbers, starts, lengths
+        return places
 
     def _close(self, test_run: str) -> None:
         block = self.open.pop(test_run)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import io
 import os
 import pickle
 import signal
@@ -170,9 +169,11 @@ def _read_all(logs: Sequence[Path], how: How, sending: int) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # What that one holds is not held on to: its locks, its connections.
-        os.closerange(3, sending)
-        os.closerange(sending + 1, os.sysconf("SC_OPEN_MAX"))
-        with os.fdopen(sending, "wb", io.DEFAULT_BUFFER_SIZE) as pipe:
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  (their names are all that is wanted)
+            if int(name) > 2 and int(name) != sending:
+                with contextlib.suppress(OSError):  # the one that this list was read by
+                    os.close(int(name))
+        with os.fdopen(sending, "wb") as pipe:
             for log in logs:
                 try:
                     for part in reading.read(log, how):

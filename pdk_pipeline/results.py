@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from json.encoder import encode_basestring as _quoted
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -60,7 +60,10 @@ class Result(NamedTuple):
     """The dotted lines of the log field as they stand in a PDK log (see `formats.dotted`), or empty."""
 
 
-class Results(NamedTuple):
+Log = TypeVar("Log")
+
+
+class Results(NamedTuple, Generic[Log]):
     """Results of one run, project and environment, in the log's order: in columns, a place in each for every result.
 
     Columns, because they go to the database and from process to process without a step of Python for each result.
@@ -82,7 +85,8 @@ class Results(NamedTuple):
     """A JSON object of the definition attributes."""
     tra: Sequence[str | None]
     """The same of the result attributes."""
-    log: Sequence[bytes | memoryview]
+    log: Sequence[Log]
+    """As in Result; or, once it is packed, where it lies."""
 
 
 class Rejection(NamedTuple):
@@ -118,12 +122,22 @@ class Warned(NamedTuple):
 Other = Rejection | Skipped | Warned
 """What stands in a log and is no result."""
 
-Reading = Result | Results | Other
+AsRead = Results[bytes | memoryview]
+"""With the logs themselves."""
+
+Reading = Result | AsRead | Other
 """What a reader makes of a log. Results of one run and environment come in the order of the log."""
 
 
-def attributes_as_json(attributes: dict[str, str]) -> str | None:
-    """As they are stored; None without any."""
+def in_columns(result: Result) -> AsRead:
+    """One result as columns of one place."""
+    run, project, host, context, custom, name, status, attn, start, end, runner, location, tda, tra, log = result
+    row = (name, status, attn, start, end, runner or None, location or None, _as_json(tda), _as_json(tra), log)
+    columns: Iterator[Any] = ((value,) for value in row)
+    return Results(run, project, (host, context, custom), *columns)
+
+
+def _as_json(attributes: dict[str, str]) -> str | None:
     if not attributes:
         return None
     # What json.dumps says, in half the time: it is done twice a result.
@@ -131,7 +145,7 @@ def attributes_as_json(attributes: dict[str, str]) -> str | None:
 
 
 def singly(readings: Iterable[Reading]) -> Iterator[Result | Other]:
-    """The same, each result by itself."""
+    """What was read, each result by itself: `in_columns` undone."""
     for reading in readings:
         if not isinstance(reading, Results):
             yield reading

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,6 @@ NEW_OBJECTS = 50_000
 def main(arguments: Sequence[str] | None = None) -> None:
     """The script `pdk`: run a command, tell errors in one line, exit 0, 1 (our error) or 2 (usage)."""
     gc.set_threshold(NEW_OBJECTS)
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it looks for some in every installed package
     atexit.register(gc.freeze)  # nothing is garbage to look for in what ends: 40 ms
     try:
         from pdk_pipeline.cli.commands import run_command

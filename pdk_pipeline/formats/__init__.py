@@ -39,6 +39,7 @@ class Format(Protocol):
     ) -> Iterator[Reading]:
         """Everything that stands in the log, in order; never raises for what stands there.
 
+        Results may come several at once (`results.singly` takes them apart).
         `defaults`: fields for records that lack them. `zone`: of times that name none.
         `record_limit`: bytes of the largest record to hold.
         Raises LacksFields when `defaults` lack what no record of this format could have said by itself.

@@ -12,7 +12,7 @@ from pdk_pipeline.formats.times import parse_time
 from pdk_pipeline.results import STATUSES, Attention, Result, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import tzinfo
 
 DEFAULTABLE = ("host", "context", "custom", "project", "test_runner", "test_run")
@@ -64,17 +64,12 @@ def _cleaned(name: str) -> str:
     return name[:-4] if name.endswith(_ENDINGS) else name
 
 
-def attention(statuses: Sequence[str]) -> list[str]:
-    """Whether somebody should look at results that do not say it themselves."""
-    return [_NOT_NEEDED if status == _PASS else _NEEDED for status in statuses]
+def attention(status: str) -> str:
+    """Whether somebody should look at a result that does not say it itself."""
+    return _NOT_NEEDED if status == _PASS else _NEEDED
 
 
 _remembered = lru_cache(maxsize=8192)(_cleaned)  # the next machine runs the same tests
-
-
-def clean_names(names: Sequence[str]) -> list[str]:
-    """`clean_name` of each."""
-    return list(map(_remembered if max(map(len, names)) <= LONGEST_REMEMBERED else _cleaned, names))
 
 
 def interpret(fields: Mapping[str, str], log: bytes, zone: tzinfo | None, warnings: list[str]) -> Result | Unfit:
@@ -117,7 +112,7 @@ def interpret(fields: Mapping[str, str], log: bytes, zone: tzinfo | None, warnin
         custom,
         name,
         status,
-        attn or attention([status])[0],
+        attn or attention(status),
         start_time,
         end_time,
         runner,

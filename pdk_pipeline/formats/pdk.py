@@ -142,7 +142,10 @@ class _Reader:
         """What stands before a record that is too large is none of it: empty lines, START, the defaults."""
         blank = len(self.data) - len(self.data.lstrip())
         self._forget(self.data.rfind(b"\n", 0, blank) + 1)
-        while ends := [match.end() for match in _SECTION.finditer(self.data, 0, self.record_limit)]:
+        # The first line may be one, whatever the limit.
+        while ends := [
+            match.end() for match in _SECTION.finditer(self.data, 0, max(self.record_limit, self.data.find(b"\n") + 1))
+        ]:
             yield from self._careful(0, ends[-1], "")
             self._forget(ends[-1])
 

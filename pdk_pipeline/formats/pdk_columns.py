@@ -15,16 +15,17 @@ from json.encoder import encode_basestring as _quoted
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from pdk_pipeline.formats.fields import ATTENTION, NOT_A_TEST, attention, clean_names
+from pdk_pipeline.formats.fields import ATTENTION, NOT_A_TEST, attention, clean_name
 from pdk_pipeline.formats.text import readable
 from pdk_pipeline.formats.times import parse_times
-from pdk_pipeline.results import STATUSES, Results
+from pdk_pipeline.results import STATUSES, AsRead, Results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import tzinfo
 
     Column = Sequence[Any]
+    _Kind = tuple[tuple[str, ...], tuple[str, ...], bool]  # names before the log, after it, and whether there is one
 
 MOST_AT_ONCE = 256
 """Records; so few that little is read twice when one of them is odd."""
@@ -42,6 +43,7 @@ MOST_FIELDS_BYTES = 4096
 """A record with more in its one-line fields, or with larger defaults, is of no shape."""
 
 MOST_HELD_BYTES = 16 << 20
+"""Of a log held at once so much may stay in memory until its part is stored."""
 
 IDENTITY = ("test_run", "project", "host", "context", "custom")
 
@@ -59,7 +61,7 @@ class Shapes:
         self.base = base
         self.zone = zone
         self._known: list[_Shape] = []  # the most frequent first
-        self._seen: set[int] = set()
+        self._seen: set[_Kind] = set()
         self._left_to_learn = MOST_LEARNED
         self._left_to_leave = MOST_ODD
         self._odd_until = 0
@@ -67,8 +69,8 @@ class Shapes:
     def rebase(self, base: Mapping[str, str]) -> None:
         """Records begin with something else from now on."""
         self.base = base
-        if sum(map(len, base.values())) < MOST_FIELDS_BYTES:
-            self._known = [_Shape(shape.before, shape.after, base, has_log=shape.has_log) for shape in self._known]
+        if sum(len(name) + len(value) for name, value in base.items()) < MOST_FIELDS_BYTES:
+            self._known = [_Shape(shape.kind, base) for shape in self._known]
         else:
             self._known, self._left_to_learn = [], 0
 
@@ -83,17 +85,19 @@ class Shapes:
         """
         if not self._left_to_learn or len(head) + len(tail) > MOST_FIELDS_BYTES:
             return
-        before, after = _names(head), _names(tail)
-        seen = hash((before, after, has_log))
-        if seen not in self._seen:
-            self._seen.add(seen)
+        kind = _names(head), _names(tail), has_log
+        if kind not in self._seen:
+            if len(self._seen) < MOST_LEARNED:
+                self._seen.add(kind)
             return
+        names = kind[0] + kind[1]
+        if any(shape.kind == kind for shape in self._known) or len(set(names)) < len(names) or "log" in names:
+            return  # one of its records was odd, or it is no shape
         self._left_to_learn -= 1
-        if len({*before, *after}) == len(before) + len(after) and "log" not in before + after:
-            self._known.append(_Shape(before, after, self.base, has_log=has_log))
-            del self._known[:-MOST_SHAPES]
+        del self._known[MOST_SHAPES - 1 :]
+        self._known.append(_Shape(kind, self.base))
 
-    def read(self, data: bytes, position: int, stop: int, default_log: bytes) -> tuple[list[Results], int] | None:
+    def read(self, data: bytes, position: int, stop: int, default_log: bytes) -> tuple[list[AsRead], int] | None:
         """The records of known shapes from `position` on, and where they end; None: read the next by itself."""
         if not self._known or position < self._odd_until:
             return None
@@ -150,15 +154,13 @@ class _OddError(Exception):
 class _Shape:
     """Records of one shape."""
 
-    def __init__(
-        self, before: tuple[str, ...], after: tuple[str, ...], base: Mapping[str, str], *, has_log: bool
-    ) -> None:
+    def __init__(self, kind: _Kind, base: Mapping[str, str]) -> None:
+        before, after, has_log = kind
         self.head = _matching(rb"\n*+", before, rb"log:\n" if has_log else rb"END\n")
         """Matches up to where the log begins, or the whole of a record without one."""
         self.tail = _matching(rb"\n\n++", after, rb"END\n")
         """Matches from the last line end of the log on."""
-        self.before = before
-        self.after = after
+        self.kind = kind
         self.has_log = has_log
         self.numbers: list[int] = []
         """Which of the records that are gathered are of this shape."""
@@ -190,12 +192,10 @@ class _Shape:
             place = places.get(name)
             return [base[name]] * count if place is None else texts[place * count : (place + 1) * count]
 
-        def given_or(name: str, otherwise: str | None) -> Column:
-            if name not in places:
-                return [base[name] or otherwise] * count
-            return [value or otherwise for value in given(name)]
+        def given_or_none(name: str) -> Column:
+            return [value or None for value in given(name)]
 
-        names, status = clean_names(given(self._name)), given("status")
+        names, status = list(map(clean_name, given(self._name))), given("status")
         if not all(names) or not STATUSES.issuperset(status) or NOT_A_TEST in text:
             raise _OddError
         if self.is_one_group:
@@ -210,8 +210,8 @@ class _Shape:
             _attention(given("attn"), status),
             times[:count],
             times[count:],
-            given_or("test_runner", None),
-            given_or("location", None),
+            given_or_none("test_runner"),
+            given_or_none("location"),
             self._definition.as_json(texts, count),
             self._result.as_json(texts, count),
             self.logs,
@@ -252,10 +252,10 @@ def _identity(run: str, project: str, host: str, context: str, custom: str) -> t
 
 def _attention(column: Column, status: Column) -> Column:
     if not any(column):
-        return attention(status)
+        return list(map(attention, status))
     if not ATTENTION.issuperset(filter(None, column)):
         raise _OddError
-    return [attn or default for attn, default in zip(column, attention(status), strict=True)]
+    return [attn or attention(one) for attn, one in zip(column, status, strict=True)]
 
 
 def _times(texts: Column, zone: tzinfo | None) -> Column:
@@ -265,7 +265,7 @@ def _times(texts: Column, zone: tzinfo | None) -> Column:
     return times
 
 
-def _results(shapes: list[_Shape], zone: tzinfo | None) -> list[Results]:
+def _results(shapes: list[_Shape], zone: tzinfo | None) -> list[AsRead]:
     """What shapes have gathered, in the log's order. Raises _OddError."""
     if not shapes:
         return []

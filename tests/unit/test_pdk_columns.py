@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pdk_pipeline.formats import pdk, pdk_columns
+from pdk_pipeline.formats.fields import BLANK
 from pdk_pipeline.results import Result, Results
 from tests.unit.reading import UTC, Pieces, read
 
@@ -107,8 +108,34 @@ def test_a_log_that_is_odd_throughout_is_given_up_on(monkeypatch):
     assert 0 < len(tried) < 10
 
 
+def test_a_shape_is_learned_once_whatever_is_odd(monkeypatch):
+    made = []
+    init = pdk_columns._Shape.__init__
+    monkeypatch.setattr(pdk_columns._Shape, "__init__", lambda self, *args: made.append(1) or init(self, *args))
+    monkeypatch.setattr(pdk_columns, "MOST_AT_ONCE", 20)
+    log = HEAD % b"x" + b"".join(
+        SHAPES[2] % {b"name": b"t%d" % n, b"status": b"P", b"time": b"noon" if n == 30 else b"1", b"attn": b""}
+        for n in range(100)
+    )
+    assert read(log) == _one_by_one(log)
+    assert len(made) == 1
+
+
+def test_the_shapes_that_come_often_are_not_given_up_for_new_ones():
+    shapes = pdk_columns.Shapes(BLANK | {"test_run": "r", "project": "p"}, UTC)
+    for number in range(20):
+        for _ in range(2):
+            shapes.learn(b"test_name=t\nstatus=P\ntra_%d=x\n" % number, b"", has_log=False)
+    first, *rest = [shape.kind[0][-1] for shape in shapes._known]
+    assert first == "tra_0"
+    assert len(rest) == pdk_columns.MOST_SHAPES - 1
+    assert rest[-1] == "tra_19"
+
+
 def test_very_large_defaults_are_not_multiplied():
     large = b"x" * 100_000
     log = HEAD % large + b"".join(SHAPES[0] % {b"name": b"t%d" % n, b"status": b"P"} for n in range(10))
     assert _read_in_columns(log) == []
     assert len(read(log)) == 10
+    many = HEAD.replace(b"SETDEFAULT", b"".join(b"tda_%d=x\n" % n for n in range(2000)) + b"SETDEFAULT") % b"x"
+    assert _read_in_columns(many + b"".join(SHAPES[0] % {b"name": b"t%d" % n, b"status": b"P"} for n in range(9))) == []

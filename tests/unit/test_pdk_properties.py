@@ -26,7 +26,7 @@ LINES = st.sampled_from(
 )  # fmt: skip
 LOGS = st.lists(LINES, max_size=60).map(b"\n".join)
 
-LIMITS = st.integers(len(b"START\r\n"), 120)
+LIMITS = st.integers(5, 120)
 
 RECORD = b"test_run=r\nproject=p\nhost=h\ntest_name=%s\nstatus=P\ntra_x=1\nlog:\n.some\n.END\n.text\n\nEND\n\n"
 HEADED = b"\n\nSTART\ntest_run=r\nproject=p\nSETDEFAULT\n\n" + b"".join(
@@ -98,6 +98,7 @@ def test_a_log_cut_at_any_byte_loses_no_complete_record_and_says_what_is_not_com
 @example(log=b"\nSTART\nhost=h\nSETDEFAULT\n" + RECORD % (b"t" * 99) + RECORD % b"after", limit=40, piece=10)
 @example(log=b"x" * 40 + b"END\n" + RECORD % b"t", limit=20, piece=40)
 @example(log=b"\n" * 30 + HEADED, limit=20, piece=10)
+@example(log=b"START\ntest_run=r", limit=5, piece=5)
 @example(log=b"x" * 20 + b"\nSTARTED=1\n" + RECORD % b"t", limit=15, piece=26)
 def test_records_that_are_too_large_are_rejected_whole_and_change_no_other(log, limit, piece):
     held = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pdk_pipeline import database, intake, ledger, reading, reading_ahead
+from pdk_pipeline import database, intake, ledger, nightly, reading, reading_ahead, spool
 from pdk_pipeline.errors import PdkError, UnreadableLog
 from pdk_pipeline.intake import Options
 from tests.conftest import log_of, record, rows
@@ -208,6 +209,23 @@ def test_it_does_without_when_no_process_can_be_started(home, logs, monkeypatch)
     files = set(Path("/proc/self/fd").iterdir())
     assert import_all(home, logs)[0]["accepted"] == 60
     assert set(Path("/proc/self/fd").iterdir()) == files
+
+
+def test_a_database_that_cannot_be_asked_is_told_of_by_each_import(home, logs, pids):
+    home.database.write_text("this is no database" * 100)
+    told = import_all(home, logs[:3])
+    assert pids == []
+    assert ["database" in one for one in told] == [True] * 3
+
+
+def test_a_night_in_one_process_tells_how_far_it_is_over_all_its_batches(home, logs, monkeypatch):
+    monkeypatch.setattr(intake, "BATCH_LOGS", 2)
+    spool.prepare(home)
+    for log in (logs[0], logs[1], logs[3]):
+        shutil.copy(log, home.spool / "incoming")
+    claims = spool.collect(home).claims
+    assert list(nightly._import(home, claims)) == [(0, 3), (1, 3), (2, 3)]
+    assert rows(home, "SELECT count(*) FROM import_file") == [(3,)]
 
 
 STORE = """
