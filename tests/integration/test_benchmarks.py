@@ -41,9 +41,18 @@ def place(tmp_path, monkeypatch) -> Iterator[Workplace]:
     monkeypatch.setattr(importing, "LARGE_LOG_BYTES", 1 << 20)
     monkeypatch.setattr(soak, "PERIODIC", {"sweep": 1, "tick": 1})
     (tmp_path / "here").mkdir()
-    # Imports are sent from here to a broker that is soon gone: whoever sends from this process next has another.
+    # Imports are sent from here to a broker of their own: whoever sent from this process before had another, and
+    # whoever does so next.
+    _forget_broker()
     yield Workplace(tmp_path / "here", 1, SITE.night(importing.NIGHT, tmp_path / "logs"))
-    app._after_fork()  # as in a new process, no connection is kept
+    _forget_broker()
+
+
+def _forget_broker() -> None:
+    """As in a new process, Celery has no connection and no place for results."""
+    app._after_fork()
+    app._backend_cache = None
+    vars(app._local).pop("backend", None)
 
 
 @pytest.mark.parametrize("name", bench.MEASURES)
