@@ -32,7 +32,10 @@ CLIENT_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0
 
 SHORTEST_PAUSE = 0.004
 LONGEST_PAUSE = 0.1
-"""Seconds between two looks at the results; of many tasks …"""
+"""Seconds between two looks at the results; between them it is …"""
+
+PAUSE_PART = 1 / 20
+"""… this part of the time that was waited already, so that nobody waits longer by more than that. Of many tasks …"""
 
 PAUSE_FOR_MANY = 0.03
 """… some may end meanwhile: to look takes the processor from those who work."""
@@ -125,7 +128,7 @@ class Waiting:
 
     def outcomes(self) -> Iterator[tuple[int, dict[str, Any] | PdkError]]:
         """What came of each, as they finish."""
-        pause = SHORTEST_PAUSE
+        waiting_since = time.monotonic()
         while self.pending:
             finished = False
             for index, meta in self._look():
@@ -137,12 +140,14 @@ class Waiting:
                     self.on_progress(index, meta["result"]["done"], meta["result"]["total"])
                 elif meta["status"] == states.RETRY:
                     self._note(f"{self.calls[index].label}: {meta['result']}; it is tried again")
-            if not finished:
-                if time.monotonic() - self.moved_at > QUIET_SECONDS:
-                    self._look_into_it()
-                time.sleep(pause)
+            now = time.monotonic()
+            if finished:
+                waiting_since = now
+                continue
+            if now - self.moved_at > QUIET_SECONDS:
+                self._look_into_it()
             shortest = SHORTEST_PAUSE if len(self.pending) < 3 else PAUSE_FOR_MANY
-            pause = shortest if finished else min(pause * 1.5, LONGEST_PAUSE)
+            time.sleep(min(max((now - waiting_since) * PAUSE_PART, shortest), LONGEST_PAUSE))
 
     def _look(self) -> list[tuple[int, dict[str, Any]]]:
         """The tasks whose state has changed since the last look."""
