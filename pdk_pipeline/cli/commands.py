@@ -1,49 +1,79 @@
 """All commands, in the order in which `pdk --help` shows them, and what becomes of their errors.
 
-Commands import what they need when they run, so that `pdk --help` stays quick.
+A command is imported when it is asked for, and imports what it needs when it runs: only `pdk --help` loads them all.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import sys
+from collections import UserDict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pdk_pipeline import __version__
-from pdk_pipeline.cli.backup import backup, restore
 from pdk_pipeline.cli.base import Group, say
-from pdk_pipeline.cli.check import check
-from pdk_pipeline.cli.clean import clean, retention
-from pdk_pipeline.cli.collect import collect
-from pdk_pipeline.cli.config import config
-from pdk_pipeline.cli.contacts import contacts, gen_contact, import_contact
-from pdk_pipeline.cli.convert import convert
-from pdk_pipeline.cli.database import initdb
-from pdk_pipeline.cli.deletion import delete_run, undelete_run
-from pdk_pipeline.cli.doctor import doctor
-from pdk_pipeline.cli.expected import check_expected, expected, gen_expected
-from pdk_pipeline.cli.imports import import_
-from pdk_pipeline.cli.metrics import metrics
-from pdk_pipeline.cli.nightly import nightly, nights
-from pdk_pipeline.cli.notify import notify
-from pdk_pipeline.cli.ok import ok
-from pdk_pipeline.cli.outbox import outbox
-from pdk_pipeline.cli.quarantine import quarantine
-from pdk_pipeline.cli.report import report
-from pdk_pipeline.cli.results import export, history, show
-from pdk_pipeline.cli.run import run
-from pdk_pipeline.cli.runs import note, run_info, runs, valuable
-from pdk_pipeline.cli.status import status
-from pdk_pipeline.cli.submit import submit
-from pdk_pipeline.cli.subscriptions import subscribe, subscriptions, unsubscribe
-from pdk_pipeline.cli.up import up
 from pdk_pipeline.errors import PdkError, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+
+MODULE_OF = {
+    "up": "up",
+    "import": "imports",
+    "nightly": "nightly",
+    "nights": "nightly",
+    "status": "status",
+    "metrics": "metrics",
+    "collect": "collect",
+    "run": "run",
+    "ok": "ok",
+    "submit": "submit",
+    "check": "check",
+    "convert": "convert",
+    "gen_expected": "expected",
+    "check_expected": "expected",
+    "expected": "expected",
+    "gen_contact": "contacts",
+    "import_contact": "contacts",
+    "contacts": "contacts",
+    "subscribe": "subscriptions",
+    "unsubscribe": "subscriptions",
+    "subscriptions": "subscriptions",
+    "notify": "notify",
+    "outbox": "outbox",
+    "report": "report",
+    "runs": "runs",
+    "run-info": "runs",
+    "valuable": "runs",
+    "note": "runs",
+    "show": "results",
+    "history": "results",
+    "export": "results",
+    "delete_run": "deletion",
+    "undelete_run": "deletion",
+    "clean": "clean",
+    "retention": "clean",
+    "backup": "backup",
+    "restore": "backup",
+    "quarantine": "quarantine",
+    "initdb": "database",
+    "config": "config",
+    "doctor": "doctor",
+}
+"""Which file each command is in."""
+
+
+class _Commands(UserDict[str, Any]):
+    """The commands by name, each loaded when it is asked for: to load them all takes longer than many of them do."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        module = importlib.import_module(f"pdk_pipeline.cli.{self.data[name]}")
+        return next(one for one in vars(module).values() if isinstance(one, click.Command) and one.name == name)
 
 
 class _HadEnough(Exception):
@@ -68,7 +98,11 @@ class _Pdk(Group):
             return super().invoke(ctx)
 
 
-@click.group(cls=_Pdk, context_settings={"help_option_names": ["--help"], "max_content_width": 100})
+@click.group(
+    cls=_Pdk,
+    commands=_Commands(MODULE_OF),
+    context_settings={"help_option_names": ["--help"], "max_content_width": 100},
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show where an error comes from.")
 @click.version_option(__version__, prog_name="pdk")
 def pdk(verbose: bool) -> None:  # `main` looks at it
@@ -77,51 +111,6 @@ def pdk(verbose: bool) -> None:  # `main` looks at it
 
 LOWEST_FREE = 3
 """Of the numbers of open files; those below are standard input, output and error."""
-
-for command in (
-    up,
-    import_,
-    nightly,
-    nights,
-    status,
-    metrics,
-    collect,
-    run,
-    ok,
-    submit,
-    check,
-    convert,
-    gen_expected,
-    check_expected,
-    expected,
-    gen_contact,
-    import_contact,
-    contacts,
-    subscribe,
-    unsubscribe,
-    subscriptions,
-    notify,
-    outbox,
-    report,
-    runs,
-    run_info,
-    valuable,
-    note,
-    show,
-    history,
-    export,
-    delete_run,
-    undelete_run,
-    clean,
-    retention,
-    backup,
-    restore,
-    quarantine,
-    initdb,
-    config,
-    doctor,
-):
-    pdk.add_command(command)
 
 
 def run_command(arguments: Sequence[str]) -> int:

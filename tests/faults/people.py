@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from pdk_pipeline.cli import commands
+
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
-        "pdk_pipeline.cli.commands",
+        *(f"pdk_pipeline.cli.{name}" for name in set(commands.MODULE_OF.values())),
         "workers.dispatch",
         "workers.submission",
         "redis",
