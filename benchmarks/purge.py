@@ -13,6 +13,8 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from attrs import evolve
+
 from benchmarks import large
 from benchmarks.large import MB, TEN_MILLION
 from benchmarks.measuring import PDK, Measured, Workplace, environment_of, up
@@ -117,7 +119,7 @@ def _part_deleted(settings: Settings, night: str, size: Size) -> Iterator[Measur
 def _trimmed(settings: Settings, night: str) -> Iterator[Measured]:
     """The logs of the passing results of one night; the others' stay."""
     keep = {f"{night}*": Keep(passing_logs_days=1)}  # without a wildcard it is a prefix
-    rule = settings.model_copy(update={"keep": keep})
+    rule = evolve(settings, keep=keep)
     taken = _in_steps(lambda place: retention.step(rule, place, now=time.time()))
     yield Measured(f"retention: {taken.removed['logs']:,} logs of passing results", [taken.seconds], "s")
     yield Measured("its longest step", [taken.longest], "s", at_most=0.5)

@@ -7,4 +7,4 @@ On the command line everybody on the machine could read the password.
 from pdk_pipeline.config import settings
 
 if settings().flower_basic_auth:
-    basic_auth = [settings().flower_basic_auth.get_secret_value()]
+    basic_auth = [settings().flower_basic_auth.plain]

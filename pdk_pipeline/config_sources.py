@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from pdk_pipeline.errors import BadSetting
-from pdk_pipeline.values import absolute, several
+from pdk_pipeline.values import Kind, absolute, parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from pydantic.fields import FieldInfo
 
 ENV_PREFIX = "PDK_"
 CONFIG_NAME = "pdk.toml"
@@ -28,31 +26,31 @@ def default_home() -> Path:
     return Path(platformdirs.user_data_path("pdk"))
 
 
-Fields = Mapping[str, "FieldInfo"]
+Kinds = Mapping[str, Kind]
 """The settings that there are, by name."""
 
 Found = dict[str, tuple[Any, str]]
 """Settings by name, each with its value and where it was read."""
 
 
-def gathered(fields: Fields) -> Found:
+def gathered(kinds: Kinds) -> Found:
     """What is set anywhere; the environment wins over pdk.toml. Raises BadSetting."""
-    return _in_file(fields) | _in_environment(fields)
+    return _in_file(kinds) | _in_environment(kinds)
 
 
-def _in_environment(fields: Fields) -> Found:
+def _in_environment(kinds: Kinds) -> Found:
     """PDK_NAME, and for a secret PDK_NAME_FILE, the path of a file that holds it; an empty one is as good as none."""
     found: Found = {}
-    for name, field in fields.items():
+    for name, kind in kinds.items():
         variable = ENV_PREFIX + name.upper()
         if value := os.environ.get(variable):
             found[name] = value, f"the environment, {variable}"
-        elif is_secret(field) and (path := os.environ.get(f"{variable}_FILE")):
+        elif kind.is_secret and (path := os.environ.get(f"{variable}_FILE")):
             found[name] = _secret_from(path, f"{variable}_FILE")
     return found
 
 
-def _in_file(fields: Fields) -> Found:
+def _in_file(kinds: Kinds) -> Found:
     """pdk.toml in the home directory; for a secret also name_file."""
     path = config_path()
     found: Found = {}
@@ -60,22 +58,22 @@ def _in_file(fields: Fields) -> Found:
         name = key.removesuffix("_file")
         if key == "home":
             raise BadSetting(f"home in {path}", advice="Set it with the environment variable PDK_HOME.")
-        if key in fields:
-            found[key] = _as_meant(path, fields[key], value), str(path)
-        elif name in fields and is_secret(fields[name]):
+        if key in kinds:
+            found[key] = _as_meant(path, kinds[key], value), str(path)
+        elif name in kinds and kinds[name].is_secret:
             found.setdefault(name, _secret_from(str(_beside(path, value)), f"{key} in {path}"))
         else:
-            raise BadSetting(f"{key} in {path}: there is no such setting", advice=_did_you_mean(key, fields))
+            raise BadSetting(f"{key} in {path}: there is no such setting", advice=_did_you_mean(key, kinds))
     return found
 
 
-def _as_meant(file: Path, field: FieldInfo, value: Any) -> Any:
+def _as_meant(file: Path, kind: Kind, value: Any) -> Any:
     """What a setting in a file says: its paths lead to the same places wherever the file is read."""
-    if not names_files(field):
+    if not kind.names_files:
         return value
-    if str(field.annotation).startswith("list"):
-        parts = several(value) if isinstance(value, str) else value
-        return [_beside(file, part) for part in parts] if isinstance(parts, list) else parts
+    if kind.is_list:
+        listed = parts(value) if isinstance(value, str) else value
+        return [_beside(file, part) for part in listed] if isinstance(listed, list) else listed
     return _beside(file, value)
 
 
@@ -88,11 +86,11 @@ def config_path() -> Path:
     """The settings file: pdk.toml in the home directory, or what PDK_CONFIG names."""
     named = os.environ.get("PDK_CONFIG")
     home = os.environ.get("PDK_HOME")
-    variable = "PDK_CONFIG" if named else "PDK_HOME"
     try:
         return absolute(Path(named)) if named else (absolute(Path(home)) if home else default_home()) / CONFIG_NAME
     except ValueError as error:
-        raise BadSetting(f"{variable}: {error}") from None
+        variable, path = ("PDK_CONFIG", named) if named else ("PDK_HOME", home)
+        raise BadSetting(f"{variable}: {path}: {error}") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -120,16 +118,6 @@ def _secret_from(path: str, told_by: str) -> tuple[str, str]:
         # As no setting at all it would quietly mean something else.
         raise BadSetting(f"{told_by}: {path} is empty")
     return secret, f"the file {path}, named by {told_by}"
-
-
-def is_secret(field: FieldInfo) -> bool:
-    """Whether a setting is never shown."""
-    return "SecretStr" in str(field.annotation)
-
-
-def names_files(field: FieldInfo) -> bool:
-    """Whether a setting is a path, or several."""
-    return "Path" in str(field.annotation)
 
 
 def _did_you_mean(key: str, names: Iterable[str]) -> str:

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import attrs
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pdk_pipeline.values import optional, setting, whole
 
 MOST_DAYS = 100_000
 """The calendar does not go back much further than that."""
 
-Count = Annotated[int, Field(ge=1)]
-Days = Annotated[int, Field(ge=1, le=MOST_DAYS)]
+_DAYS = optional(whole(1, MOST_DAYS))
 
 
-class Keep(BaseModel):
+@attrs.frozen(kw_only=True)
+class Keep:
     """What is kept of the runs of one kind. A run stays while one of `days` and `last` keeps it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    days: Days | None = Field(default=None, description="runs that are no older than so many days")
-    last: Count | None = Field(default=None, description="the newest so many runs, whatever their age")
-    passing_logs_days: Days | None = Field(
-        default=None, description="after so many days the logs of passing results go; the results stay"
+    days: int | None = setting(_DAYS, None, "runs that are no older than so many days")
+    last: int | None = setting(optional(whole(1)), None, "the newest so many runs, whatever their age")
+    passing_logs_days: int | None = setting(
+        _DAYS, None, "after so many days the logs of passing results go; the results stay"
     )
 
-    @model_validator(mode="after")
-    def _says_something(self) -> Keep:
+    def __attrs_post_init__(self) -> None:
+        """Raises ValueError."""
         if self.days is None and self.last is None and self.passing_logs_days is None:
             raise ValueError("it needs days, last or passing_logs_days")
-        return self
 
     @property
     def deletes_runs(self) -> bool:

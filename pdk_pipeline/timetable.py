@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+import attrs
+
+from pdk_pipeline.values import CLOCK, FLAG, TEXT, Kind, optional, setting, several, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,32 +30,45 @@ class Due(NamedTuple):
     """When it starts although hosts have not reported; the same as `at` when it waits for none."""
 
 
-def _fillable(pattern: str) -> str:
+def _fillable(pattern: Any) -> str:
+    text: str = TEXT.take(pattern)
     try:
-        one, other = (pattern.format_map({"class": "c", "date": day, "yesterday": day}) for day in "12")
+        one, other = (text.format_map({"class": "c", "date": day, "yesterday": day}) for day in "12")
     except (KeyError, ValueError, IndexError):
         raise ValueError("it may hold {class}, {date} and {yesterday}") from None
     if one == other:
         raise ValueError("it needs {date} or {yesterday}, or every night would be the same run")
-    return pattern
+    return text
 
 
-class Timetable(BaseModel):
+_DAY_OF_MONTH = whole(1, 31)
+
+
+def _day(value: Any) -> str | int:
+    if isinstance(value, str) and value in WEEKDAYS:
+        return value
+    try:
+        day: int = _DAY_OF_MONTH.take(value)
+    except ValueError:
+        raise ValueError(f"a day is one of {', '.join(WEEKDAYS)}, or one of the month from 1 to 31") from None
+    return day
+
+
+@attrs.frozen(kw_only=True)
+class Timetable:
     """When the nights of one class start, and what they are about."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    at: time = Field(default=time(6, 0), description="when it starts, in the site's time zone")
-    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] | Annotated[int, Field(ge=1, le=31)]] = Field(
-        default=[], description="only on these days of the week, or of the month; empty is every day"
+    at: time = setting(CLOCK, time(6, 0), "when it starts, in the site's time zone")
+    days: list[str | int] = setting(
+        several(Kind(_day)), [], "only on these days of the week, or of the month; empty is every day"
     )
-    run: Annotated[str, AfterValidator(_fillable)] = Field(
-        default="{class}_{date}", description="name of its run; {yesterday} is for runs that begin before midnight"
+    run: str = setting(
+        Kind(_fillable), "{class}_{date}", "name of its run; {yesterday} is for runs that begin before midnight"
     )
-    expected: str | None = Field(default=None, description="class of expected tests; by default the class of the night")
-    notify: bool = Field(default=True, description="tell people about it")
-    hosts: list[str] = Field(default=[], description="start as soon as all of these have reported, from `at` on …")
-    deadline: time | None = Field(default=None, description="… or at this time, without those that have not")
+    expected: str | None = setting(optional(TEXT), None, "class of expected tests; by default the class of the night")
+    notify: bool = setting(FLAG, default=True, meaning="tell people about it")
+    hosts: list[str] = setting(several(TEXT), [], "start as soon as all of these have reported, from `at` on …")
+    deadline: time | None = setting(optional(CLOCK), None, "… or at this time, without those that have not")
 
     def last_due(self, class_name: str, now: float, zone: tzinfo | None) -> Due | None:
         """The latest night of this class whose time has come. `now`: seconds since 1970; `zone`: None is the machine's.

@@ -28,7 +28,7 @@ _PASSWORD = re.compile(r"(?<=://)([^:@/]*):.*@")
 def address(settings: Settings) -> str | None:
     """The broker's address; None when neither the settings name one nor a `pdk up` of this home is running."""
     if settings.broker_url:
-        return settings.broker_url.get_secret_value()
+        return settings.broker_url.plain
     return socket_address(settings) if holder(settings) else None
 
 

@@ -52,7 +52,7 @@ class _Standalone:
         self.settings = settings
         self.lock = lock
         self.show = show
-        self.url = settings.broker_url.get_secret_value() if settings.broker_url else broker.socket_address(settings)
+        self.url = settings.broker_url.plain if settings.broker_url else broker.socket_address(settings)
         self.flower_port = _flower_port(settings) if with_flower and _flower_is_there(show) else None
         self.supervisor = Supervisor(settings.run_directory / "logs", self._environment(), settings.home, show)
 
@@ -68,7 +68,7 @@ class _Standalone:
         )
         if self.settings.flower_basic_auth:
             # Not an argument: those are shown to everybody on the machine.
-            environment["FLOWER_BASIC_AUTH"] = self.settings.flower_basic_auth.get_secret_value()
+            environment["FLOWER_BASIC_AUTH"] = self.settings.flower_basic_auth.plain
         return environment
 
     def run(self) -> None:

@@ -110,7 +110,7 @@ def _begin(settings: Settings, server: smtplib.SMTP) -> None:
     if settings.smtp_user:
         if settings.smtp_security == "none":
             raise smtplib.SMTPNotSupportedError("the password would be sent in the clear")
-        password = settings.smtp_password.get_secret_value() if settings.smtp_password else ""
+        password = settings.smtp_password.plain if settings.smtp_password else ""
         server.login(settings.smtp_user, password)
 
 

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 import zstandard
+from attrs import evolve
 
 from pdk_pipeline import intake, quarantine, spool
 from pdk_pipeline.config import Settings
@@ -54,7 +55,7 @@ def test_what_is_huge_is_stored_whole_as_long_as_it_is_no_larger_than_a_record_m
     expected = {"tra": sorted(text.splitlines(keepends=True)), "log": undotted_lines(text), "location": LONG}
     assert found[field] == expected[field]
     # One that is larger goes to the quarantine, byte for byte, and what comes after it is imported
-    small = home.model_copy(update={"record_limit_mb": 1, "home": tmp_path / "other"})
+    small = evolve(home, record_limit_mb=1, home=tmp_path / "other")
     if len(text) > 5 << 20:  # whole pieces of 4 MB are read
         outcome = take_in(small, path)
         assert (outcome.accepted, outcome.quarantined) == (1, 1)

@@ -18,7 +18,7 @@ from workers import broker
 )  # fmt: skip
 def test_an_address(address, monkeypatch):
     monkeypatch.setenv("PDK_BROKER_URL", address)
-    assert config.load().broker_url.get_secret_value() == address
+    assert config.load().broker_url.plain == address
 
 
 @pytest.mark.parametrize(

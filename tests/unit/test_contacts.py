@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -342,7 +343,7 @@ def test_the_problems_of_another_run_are_not_told(home, make_log):
 def test_a_mail_domain_that_is_set_later_counts(home, make_log):
     take(home, "calib,,hal\n")
     take_in(home, make_log("a.pdklog", record("x", "F")))
-    assert told(home.model_copy(update={"mail_domain": "example.org"})) == {"hal@example.org": {"x"}}
+    assert told(evolve(home, mail_domain="example.org")) == {"hal@example.org": {"x"}}
 
 
 def test_what_sql_put_in_is_cleaned_and_what_is_no_address_is_never_written_to(home, make_log):

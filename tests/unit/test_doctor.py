@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from pdk_pipeline import database, doctor, spool
 from pdk_pipeline.doctor import State
@@ -162,7 +163,7 @@ def test_a_misspelled_variable(sound, monkeypatch):
 
 def test_the_time_and_its_zone(sound):
     assert findings(sound)["time zone"][1].startswith("UTC; now it is 20")
-    machines = sound.model_copy(update={"timezone": ""})
+    machines = evolve(sound, timezone="")
     assert findings(machines)["time zone"][1].startswith("the machine's own; now it is 20")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +33,7 @@ def export_all(home, directory: Path) -> list[Path]:
 
 
 def another(home, directory: Path):
-    return home.model_copy(update={"home": directory})
+    return evolve(home, home=directory)
 
 
 def test_an_exported_run_gives_the_same_results(home, make_log, tmp_path):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from attrs import evolve
 
 from pdk_pipeline import database, reading
 from tests.conftest import log_of, record, rows
@@ -225,7 +226,7 @@ def test_of_two_in_one_log_the_first_stays_or_the_last_replaces(home, make_log, 
     log = make_log("a", record("t", "P", log="1"), record("t", "F", log="2"), record("t", "E", log="3", tra_x="y"))
     assert counts(take_in(home, log)) == {"records": 3, "accepted": 1, "duplicates": 2}
     assert [(row[6], row[-1]) for row in results(home)] == [("P", "1\n")]
-    other = home.model_copy(update={"home": tmp_path / "other"})
+    other = evolve(home, home=tmp_path / "other")
     assert counts(take_in(other, log, replace=True)) == {"records": 3, "accepted": 1, "duplicates": 2, "replaced": 2}
     assert [(row[6], row[-2], row[-1]) for row in results(other)] == [("E", '{"x": "y"}', "3\n")]
 

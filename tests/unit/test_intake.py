@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from attrs import evolve
 
 from pdk_pipeline import database, ingest, intake, ledger, quarantine, reading, spool
 from pdk_pipeline.errors import UnknownClaim, UnreadableLog
@@ -271,7 +272,7 @@ def test_one_that_is_damaged_from_the_start_is_not_taken_for_empty(home, tmp_pat
 def test_a_bomb_is_quarantined_as_it_came_and_not_unpacked(home, claimed, monkeypatch):
     monkeypatch.setattr(intake, "LARGEST_SWELL_BYTES", 4 << 20)
     monkeypatch.setenv("PDK_RECORD_LIMIT_MB", "1")
-    settings = home.model_copy(update={"record_limit_mb": 1})
+    settings = evolve(home, record_limit_mb=1)
     bomb = gzip.compress(bytes(40 << 20))
     outcome = intake.import_claimed(settings, claimed(bomb, "bomb"))
     assert counts(outcome) == {"records": 1, "quarantined": 1}
@@ -337,7 +338,7 @@ def test_broken_off_at_any_point_and_done_again_it_is_as_done_once(
     home, tmp_path, claimed, monkeypatch, owner, name, when
 ):
     text = log_of(record("a", log="text"), BAD, record("b", "F", tra_x="1"))
-    clean = home.model_copy(update={"home": tmp_path / "clean"})
+    clean = evolve(home, home=tmp_path / "clean")
     spool.prepare(clean)
     (clean.spool / "incoming" / "a.pdklog").write_text(text)
     ((claim, _),) = spool.collect(clean).claims
@@ -381,7 +382,7 @@ for line in sys.stdin:
     child = os.fork()
     if not child:
         try:
-            intake.import_claimed(config.settings().model_copy(update={"home": Path(home)}), claim)
+            intake.import_claimed(evolve(config.settings(), home=Path(home)), claim)
         finally:
             os._exit(0)
     time.sleep(float(seconds))
@@ -397,7 +398,7 @@ def test_killed_at_random_moments_and_done_again_it_is_as_done_once(home, tmp_pa
     text = log_of(*logs, BAD)
 
     def prepared(name: str) -> tuple:
-        settings = home.model_copy(update={"home": tmp_path / name, "most_attempts": 1000})
+        settings = evolve(home, home=tmp_path / name, most_attempts=1000)
         spool.prepare(settings)
         (settings.spool / "incoming" / "a.pdklog").write_text(text)
         ((claim, _),) = spool.collect(settings).claims

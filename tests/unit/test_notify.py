@@ -6,6 +6,7 @@ import contextlib
 import time
 
 import pytest
+from attrs import evolve
 
 from pdk_pipeline import config, contacts, database, expected, notify, outbox, runs, subscriptions
 from pdk_pipeline.cli import main
@@ -223,7 +224,7 @@ def test_a_deleted_run_is_told_to_nobody(night, contact, tell, home):
 
 
 def test_tests_without_a_contact_go_to_the_fallback_address(night, contact, home):
-    home = home.model_copy(update={"fallback_address": EVE})
+    home = evolve(home, fallback_address=EVE)
     contact(f"calib,flat,{ANN}")
     night(YESTERDAY, flat__one="P", stray="P", well="P", mended="F")
     night(flat__one="F", stray="F", well="P", mended="P")

@@ -7,6 +7,7 @@ import fcntl
 import time
 
 import pytest
+from attrs import evolve
 
 from pdk_pipeline import channels, database, outbox
 from pdk_pipeline.errors import ChannelDown, DeliveryFault, MessageRefused
@@ -213,7 +214,7 @@ def test_a_message_that_waited_while_everything_was_off_is_tried_before_it_is_gi
 
 
 def test_a_message_whose_delivery_never_ends_is_given_up_too(put, home, entries):
-    home = home.model_copy(update={"lease_seconds": 40_000})
+    home = evolve(home, lease_seconds=40_000)
     put(notice())
     now = NOW
     with database.writing(home) as db:

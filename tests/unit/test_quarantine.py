@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -83,7 +84,7 @@ def test_the_same_bad_record_of_two_logs_is_two_items(home, make_log):
 
 
 def test_a_record_too_large_to_hold_is_kept_whole(home, tmp_path):
-    small = home.model_copy(update={"record_limit_mb": 1})
+    small = evolve(home, record_limit_mb=1)
     large = "test_name=large\nstatus=F\nlog:\n" + "".join(f".line {number}\n" for number in range(400_000)) + "\nEND\n"
     (tmp_path / "log").write_text(log_of(record("a"), large, record("b")))
     outcome = take_in(small, tmp_path / "log")

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from pdk_pipeline import database, intake, ledger, nightly, reading, reading_ahead, spool
 from pdk_pipeline.errors import PdkError, UnreadableLog
@@ -102,7 +103,7 @@ def test_what_is_read_ahead_is_stored_as_what_is_not(home, tmp_path, logs, monke
     told = import_all(home, logs)
     assert len(pids) == 2
     monkeypatch.setattr(reading_ahead, "readers_of_use", lambda _: 0)
-    alone = home.model_copy(update={"home": tmp_path / "alone"})
+    alone = evolve(home, home=tmp_path / "alone")
     assert import_all(alone, logs) == told
     assert tables(alone) == tables(home)
     assert results(home) != []

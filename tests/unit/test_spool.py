@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from pdk_pipeline import config, intake, quarantine, spool
 from pdk_pipeline.errors import SpoolUnusable
@@ -27,7 +28,7 @@ def incoming(home) -> Path:
 
 
 def settings_with(**values):
-    return config.load().model_copy(update=values)
+    return evolve(config.load(), **values)
 
 
 def names(home) -> list[str]:
@@ -39,7 +40,7 @@ def names(home) -> list[str]:
 
 
 def test_a_log_that_changed_a_moment_ago_is_left_for_the_next_sweep(home, incoming):
-    settings = home.model_copy(update={"settle_seconds": 30})
+    settings = evolve(home, settle_seconds=30)
     now = time.time()
     for name, age in (("old", 31), ("young", 29), ("new", 0)):
         (incoming / name).touch()
@@ -51,7 +52,7 @@ def test_a_log_that_changed_a_moment_ago_is_left_for_the_next_sweep(home, incomi
 
 
 def test_a_clock_that_is_a_little_ahead_does_not_make_a_growing_log_an_old_one(home, incoming):
-    settings = home.model_copy(update={"settle_seconds": 30})
+    settings = evolve(home, settle_seconds=30)
     now = time.time()
     for name, ahead in (("a little", 80), ("years", 10 * 365 * 86400)):
         (incoming / name).touch()
@@ -182,7 +183,7 @@ def test_a_file_in_place_of_the_spool_is_an_error(home):
 
 
 def test_a_claim_that_nobody_finished_is_handed_over_again_after_a_while(home, incoming):
-    settings = home.model_copy(update={"resend_seconds": 60})
+    settings = evolve(home, resend_seconds=60)
     (incoming / "log").touch()
     ((claim, _),) = spool.collect(settings).claims
     assert spool.collect(settings).claims == []
@@ -193,7 +194,7 @@ def test_a_claim_that_nobody_finished_is_handed_over_again_after_a_while(home, i
 
 
 def test_the_waits_grow_up_to_an_hour(home, incoming):
-    settings = home.model_copy(update={"resend_seconds": 60})
+    settings = evolve(home, resend_seconds=60)
     (incoming / "log").touch()
     ((claim, _),) = spool.collect(settings).claims
     place = home.spool / "processing" / claim
@@ -215,11 +216,11 @@ def test_a_claim_of_a_time_to_come_is_handed_over(home, incoming):
     (incoming / "log").touch()
     ((claim, _),) = spool.collect(home).claims
     os.utime(home.spool / "processing" / claim, (time.time() + 10 * 365 * 86400,) * 2)
-    assert spool.collect(home.model_copy(update={"resend_seconds": 60})).claims == [(claim, "log")]
+    assert spool.collect(evolve(home, resend_seconds=60)).claims == [(claim, "log")]
 
 
 def test_a_kill_between_making_the_claim_and_filling_it_leaves_the_log_where_it_was(home, incoming):
-    settings = home.model_copy(update={"resend_seconds": 60})
+    settings = evolve(home, resend_seconds=60)
     empty = home.spool / "processing" / spool._new_claim()
     empty.mkdir()
     (incoming / "log").touch()
@@ -235,7 +236,7 @@ def test_what_else_lies_in_processing_disturbs_nobody(home, incoming):
     (home.spool / "processing" / "odd").mkdir()
     (home.spool / "processing" / "odd" / "log").touch()
     (incoming / "log").touch()
-    assert names(home.model_copy(update={"resend_seconds": 0})) == ["log", "log"]
+    assert names(evolve(home, resend_seconds=0)) == ["log", "log"]
 
 
 def test_what_a_killed_process_left_half_made_goes_after_a_week(home):
@@ -261,7 +262,7 @@ def _sweep(settings, start, found) -> None:
 
 
 def test_two_sweeps_at_once_claim_every_log_once(home, incoming):
-    settings = home.model_copy(update={"resend_seconds": 60})
+    settings = evolve(home, resend_seconds=60)
     for number in range(300):
         (incoming / f"log{number:03}").write_text(str(number))
     found: list = []
@@ -363,7 +364,7 @@ def test_a_log_ends_in_the_archive_of_its_day_in_the_sites_zone(home, incoming, 
             return datetime(2026, 11, 23, 23, 30, tzinfo=UTC).astimezone(tz)
 
     monkeypatch.setattr(spool, "datetime", Stopped)
-    settings = home.model_copy(update={"timezone": "Asia/Tokyo"})
+    settings = evolve(home, timezone="Asia/Tokyo")
     claim = claim_of(home, incoming, "log", "content")
     assert spool.archive_claimed(settings, claim, imported_bytes=7) == home.spool / "archive/2026/11/24/log"
 

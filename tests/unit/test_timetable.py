@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from pydantic import ValidationError
 
 from pdk_pipeline.timetable import Timetable
+from pdk_pipeline.values import Refused, tables
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -72,5 +72,5 @@ def test_a_deadline_before_the_hour_is_on_the_next_day():
     "wrong", [{"run": "{class}"}, {"run": "x_{day}"}, {"days": ["sunday"]}, {"days": [32]}, {"att": 1}]
 )
 def test_a_timetable_that_cannot_be_meant_is_refused(wrong):
-    with pytest.raises(ValidationError):
-        Timetable.model_validate(wrong)
+    with pytest.raises(Refused):
+        tables(Timetable).take({"daily": wrong})
