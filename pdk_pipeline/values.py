@@ -6,6 +6,7 @@ import math
 import os
 import re
 import tomllib
+from dataclasses import dataclass
 from datetime import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 BROKER_SCHEMES = ("redis://", "rediss://", "redis+socket://")
 
 
+@dataclass(frozen=True, repr=False)
 class Secret:
     """A text that is never shown by mistake."""
 
-    def __init__(self, plain: str) -> None:
-        self.plain = plain
+    plain: str
 
     def __str__(self) -> str:
         return "********"

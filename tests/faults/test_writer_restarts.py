@@ -19,7 +19,7 @@ def test_a_night_whose_message_was_lost_with_the_writer_goes_on_when_there_is_an
     # Given a night under way in a writer
     incoming = home.spool / "incoming"
     incoming.mkdir(parents=True, exist_ok=True)
-    (incoming / "long").write_text(log_of(*(record(f"many/test_{number}") for number in range(30_000))))
+    (incoming / "long").write_text(log_of(*(record(f"many/test_{number}") for number in range(100_000))))
     writer = start_worker(WRITER)
     start_worker("default")
     command = start(*PDK, "nightly", "daily", "daily_2026-11-23", PDK_BROKER_URL=broker_url)
