@@ -18,7 +18,7 @@ from workers.queues import WRITER, WRITER_UNACKED
 @pytest.fixture
 def long_log(tmp_path):
     path = tmp_path / "long.pdklog"
-    path.write_text(log_of(*(record(f"many/test_{number}") for number in range(60_000))))
+    path.write_text(log_of(*(record(f"many/test_{number}") for number in range(150_000))))
     return path
 
 
@@ -37,4 +37,4 @@ def test_a_task_that_is_lost_after_it_was_begun_is_sent_again(
     start_worker(WRITER)
     # Then the command gets its outcome all the same
     assert command.wait() == 0, command.lines
-    assert rows(home, "SELECT count(*) FROM result") == [(60_000,)]
+    assert rows(home, "SELECT count(*) FROM result") == [(150_000,)]

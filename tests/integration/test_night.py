@@ -92,6 +92,10 @@ def test_the_night_under_pdk_up(start_up, pdk, home: Settings):
 
 HOSTS = ("apple", "banana", "cherry", "damson")
 
+RECORDS = 10_000
+"""Of each host: to import them takes longer than to kill a few workers. (What is lost on the way later waits for a
+lease to run out, ten minutes.)"""
+
 
 def _fill(home: Settings, pdk) -> None:
     with (home.home / "pdk.toml").open("a") as toml:
@@ -99,7 +103,7 @@ def _fill(home: Settings, pdk) -> None:
     incoming = home.spool / "incoming"
     incoming.mkdir(parents=True, exist_ok=True)
     for host in HOSTS:
-        records = [record(f"group/test_{number}", "PF"[number % 50 == 0]) for number in range(1000)]
+        records = [record(f"group/test_{number}", "PF"[number % 50 == 0]) for number in range(RECORDS)]
         (incoming / host).write_text(log_of(*records, host=host))
     assert pdk("subscribe", "ann@example.org").returncode == 0
 
@@ -135,7 +139,7 @@ def test_a_night_whose_workers_are_killed_ends_as_if_they_were_not(
     # Then the night ends, every result is there once, and everybody has one message
     assert command.wait() == 0, command.lines
     assert rows(home, "SELECT host, count(*), count(DISTINCT test_name) FROM result_scalar GROUP BY 1 ORDER BY 1") == [
-        (host, 1000, 1000) for host in HOSTS
+        (host, RECORDS, RECORDS) for host in HOSTS
     ]
     assert rows(home, "PRAGMA integrity_check") == [("ok",)]
     assert rows(home, "PRAGMA foreign_key_check") == []

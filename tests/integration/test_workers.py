@@ -18,7 +18,7 @@ from workers.queues import WRITER, WRITER_UNACKED
 RESULTS = """
     SELECT test_run, project, host, context, custom, test_name, status FROM result_scalar ORDER BY 1, 2, 3, 4, 5, 6
 """
-LARGE = 60_000
+LARGE = 150_000
 """Records of a log whose import takes long enough to be caught in the middle."""
 
 

@@ -376,6 +376,7 @@ def _without_delivery(found: tuple) -> tuple:
 KILL = """
 import os, signal, sys, time
 from pathlib import Path
+from attrs import evolve
 from pdk_pipeline import config, intake
 for line in sys.stdin:
     home, claim, seconds = line.split()
