@@ -13,6 +13,7 @@ from benchmarks import floor
 from benchmarks.generate import Site, host_names
 from benchmarks.measuring import PDK, Measured, Workplace, in_memory, up
 from pdk_pipeline import database, intake
+from pdk_pipeline.deliveries import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,11 +49,10 @@ def _import(place: Workplace, logs: Sequence[Path]) -> _Import:
     results = 0
     with database.kept_open():
         for batch in intake.batches(logs, lambda log: log.stat().st_size):
-            deliveries = {uuid.uuid4().hex: log for log in batch}
-            with intake.read_ahead(settings, deliveries, intake.Options()) as read:
-                for delivery, log in deliveries.items():
-                    outcome = intake.import_file(settings, log, intake.Options(), delivery=delivery, read=read)
-                    results += outcome.accepted
+            for told in intake.import_files(settings, [(log, uuid.uuid4().hex) for log in batch], Options()):
+                if isinstance(told, Exception):
+                    raise told
+                results += told.accepted
     return _Import(settings, results, time.perf_counter() - began, _processor_seconds() - began_processor)
 
 

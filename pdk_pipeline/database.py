@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
+from pdk_pipeline import durable
 from pdk_pipeline.errors import (
     DatabaseTooNew,
     DatabaseTooOld,
@@ -64,7 +65,7 @@ def connect(path: Path, *, read_only: bool = False) -> Connection:
             if is_new:  # only then can it be set, and asking costs the write lock; it lets the file shrink again
                 db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             _use_wal(db)
-        # One fsync a commit is nothing when a file is one transaction, and after a power cut nothing is missing.
+        # After a power cut nothing is missing that somebody was told of.
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
         # Some systems build SQLite to overwrite what is deleted, page by page: `clean` would write all that it removes.
@@ -245,17 +246,33 @@ def _unusable(path: Path, error: sqlite3.Error) -> PdkError:
 
 
 @contextlib.contextmanager
-def transaction(db: Connection) -> Iterator[None]:
-    """Everything inside becomes true together or not at all."""
-    db.execute("BEGIN IMMEDIATE")
+def transaction(db: Connection, *, is_synced: bool = True) -> Iterator[None]:
+    """Everything inside becomes true together or not at all.
+
+    Without `is_synced` it outlives a killed process, but a power cut only after `sync`.
+    """
+    if not is_synced:
+        db.execute("PRAGMA synchronous = NORMAL")
     try:
-        yield
-    except BaseException:
-        # A full disk may have rolled back already.
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            # A full disk may have rolled back already.
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+    finally:
+        if not is_synced:
+            db.execute("PRAGMA synchronous = FULL")
+
+
+def sync(settings: Settings) -> None:
+    """Have the disk hold every transaction that was committed, whoever did it."""
+    # What is no longer in the journal SQLite itself has synced, before it overwrote it.
+    with contextlib.suppress(FileNotFoundError):
+        durable.sync(settings.database.with_name(f"{settings.database.name}-wal"))
 
 
 @contextlib.contextmanager

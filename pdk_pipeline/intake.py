@@ -1,91 +1,53 @@
-"""A log is taken in: counted, read, stored, its bad records quarantined, itself archived, and all of it only once."""
+"""Logs are taken in: several together, each for itself counted and stored, then archived; and each only once."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import getpass
 import hashlib
 import os
-import socket
 import sqlite3
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pdk_pipeline import database, ledger, quarantine, reading, reading_ahead, spool
-from pdk_pipeline.errors import PassingFault, PdkError, ReaderKilled, UnknownClaim, UnknownQuarantineItem, UnreadableLog
-from pdk_pipeline.ingest import OnDuplicate, ingest
+from pdk_pipeline import database, ledger, quarantine, reading_ahead, spool
+from pdk_pipeline.deliveries import Delivery, Options, give_up, how, no_progress, take_in
+from pdk_pipeline.errors import PdkError, UnknownClaim, UnknownQuarantineItem, UnreadableLog
 from pdk_pipeline.ledger import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from pdk_pipeline.config import Settings
     from pdk_pipeline.database import Connection
-    from pdk_pipeline.reading import Part
+    from pdk_pipeline.deliveries import Progress
     from pdk_pipeline.reading_ahead import Read
-
-Progress = Callable[[int, int], None]
-"""Is told the bytes done and the bytes in all, now and then."""
-
-LARGEST_SWELL_BYTES = 256 << 20
-MOST_SWELL = 100
-"""A log may swell to so many bytes or so many times its size, in the database or in the quarantine: a bomb may not."""
 
 BATCH_LOGS, BATCH_BYTES = 100, 128 << 20
 """So many logs at the most are one batch, or so many bytes: whoever comes next waits for a moment."""
 
-Log = TypeVar("Log")
-
-WHOLE_FILE = "none"
-"""The `format` of a file that was quarantined whole."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a log is to be imported."""
-
-    defaults: dict[str, str] = field(default_factory=dict)
-    """Fields for records that lack them."""
-    on_duplicate: OnDuplicate = OnDuplicate.KEEP
-    format: str | None = None
-    """None: recognised by content."""
-    sender: str = ""
-
-    @classmethod
-    def from_json(cls, options: dict[str, Any]) -> Options:
-        """From a task's argument or a quarantine note."""
-        return cls(**options | {"on_duplicate": OnDuplicate(options.get("on_duplicate", "keep"))})
-
-    def as_json(self) -> dict[str, Any]:
-        """For a task's argument or a quarantine note."""
-        return vars(self).copy()
-
-
 FROM_INCOMING = Options(sender="incoming")
 
+Item = TypeVar("Item")
 
-@dataclass(frozen=True)
-class _Delivery:
-    """A log handed over to be imported."""
+Told = Outcome | PdkError | OSError | sqlite3.Error
+"""What came of a log, or why nothing did."""
 
-    id: str
-    """The same one again changes nothing."""
-    path: Path
-    name: str
-    """What people know it by."""
-    options: Options
-    origin_sha256: str = ""
-    """Of the log that a quarantined record came from, when this is such a record."""
+BatchProgress = Callable[[float], None]
+"""Is told how many logs are done, and which part of the next."""
 
 
-def batches(logs: Iterable[Log], size_of: Callable[[Log], int]) -> Iterator[list[Log]]:
+def _no_progress(_done: float) -> None:
+    pass
+
+
+# Batches --------------------------------------------------------------------------------------------------------
+
+
+def batches(logs: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
     """Logs in their order, together with those that may be handed over together. `size_of`: bytes of each."""
-    batch: list[Log] = []
+    batch: list[Item] = []
     left = BATCH_BYTES
     for log in logs:
         size = size_of(log)
@@ -117,123 +79,198 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _no_progress(_done: int, _total: int) -> None:
-    pass
+# Several logs ---------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def sender() -> str:
-    """Who hands over a log from here."""
+@dataclass(frozen=True)
+class _File:
+    """A log that lies somewhere, and is left there unless it is to be archived."""
+
+    path: Path
+    delivery: str
+    is_to_archive: bool
+
+    def path_now(self, _settings: Settings) -> Path:
+        return self.path
+
+    def take_in(self, settings: Settings, db: Connection, options: Options, progress: Progress, read: Read) -> Outcome:
+        return take_in(settings, db, Delivery(self.delivery, self.path, str(self.path), options), progress, read)
+
+    def put_away(self, settings: Settings, outcome: Outcome) -> Outcome:
+        if not self.is_to_archive or not self.path.exists():
+            return outcome
+        # By content: when this delivery comes again, another night's log may lie there.
+        with self.path.open("rb") as file:
+            is_same = hashlib.file_digest(file, "sha256").hexdigest() == outcome.sha256
+        if is_same:
+            outcome.archived_as = str(spool.archive(settings, self.path))
+        else:
+            outcome.tell("not archived: it has changed since it was read")
+        return outcome
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A log that the spool claimed. It is archived; what cannot be read as a log goes to the quarantine whole."""
+
+    claim: str
+
+    @property
+    def delivery(self) -> str:
+        return f"spool:{self.claim}"
+
+    def path_now(self, settings: Settings) -> Path | None:
+        return spool.claimed_file(settings, self.claim)
+
+    def take_in(self, settings: Settings, db: Connection, options: Options, progress: Progress, read: Read) -> Outcome:
+        path = self.path_now(settings)
+        if path is None:
+            return self._finished(settings, db)
+        if path.is_symlink():  # put there between the look and the claim; it may lead anywhere
+            raise UnreadableLog(f"{path}: it is not a regular file")
+        delivery = Delivery(self.delivery, path, path.name, options)
+        try:
+            return take_in(settings, db, delivery, progress, read)
+        except UnreadableLog as error:
+            if not path.exists():  # another process has just finished with it
+                return self._finished(settings, db)
+            try:
+                return give_up(settings, db, delivery, ". ".join(filter(None, (error.particulars, error.advice))))
+            except OSError:
+                raise error from None
+
+    def _finished(self, settings: Settings, db: Connection) -> Outcome:
+        outcome = ledger.recorded(db, self.delivery)
+        if outcome is None:
+            raise UnknownClaim(self.claim, advice=f"Was it claimed in another home than {settings.home}?")
+        return outcome
+
+    def put_away(self, settings: Settings, outcome: Outcome) -> Outcome:
+        if archived := spool.archive_claimed(settings, self.claim, imported_bytes=outcome.size):
+            outcome.archived_as = str(archived)
+        return outcome
+
+
+def import_files(
+    settings: Settings,
+    logs: Sequence[tuple[Path, str]],
+    options: Options,
+    *,
+    archive: bool = False,
+    progress: BatchProgress = _no_progress,
+) -> list[Told]:
+    """Import logs as they lie there, and leave them there unless `archive`. Returns what came of each.
+
+    `logs`: of each its path, and a delivery that names this handing-over: the same one again changes nothing.
+    """
+    return _import(settings, [_File(path, delivery, archive) for path, delivery in logs], options, progress)
+
+
+def import_claims(
+    settings: Settings,
+    claims: Sequence[str],
+    options: Options = FROM_INCOMING,
+    *,
+    progress: BatchProgress = _no_progress,
+) -> list[Told]:
+    """Import logs that the spool claimed, and archive them. Returns what came of each.
+
+    What cannot be read as a log goes to the quarantine whole, and the claim is finished with all the same.
+    """
+    return _import(settings, [_Claim(claim) for claim in claims], options, progress)
+
+
+def _import(
+    settings: Settings, logs: Sequence[_File | _Claim], options: Options, progress: BatchProgress
+) -> list[Told]:
+    """Import each, whatever is wrong with another.
+
+    They are read ahead, each is stored by a transaction of its own, and the disk is waited for once.
+    """
+    told: list[Told] = []
+    with database.kept_open():
+        try:
+            with _read_ahead(settings, logs, options) as read:
+                for number, log in enumerate(logs):
+                    progress(number)
+                    told.append(_attempted(_take_in, settings, log, options, _of_one(progress, number), read))
+        finally:  # Ctrl-C or not: what is in is archived
+            database.sync(settings)
+            told = [_put_away(settings, log, one) for log, one in zip(logs, told, strict=False)]
+    return told
+
+
+def _of_one(progress: BatchProgress, number: int) -> Progress:
+    return lambda done, total: progress(number + (done / total if total else 1))
+
+
+def _attempted(do: Callable[..., Outcome], *arguments: Any) -> Told:
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in containers
-        user = "?"
-    return f"{user}@{socket.gethostname()}"
+        return do(*arguments)
+    except (PdkError, OSError, sqlite3.Error) as error:
+        return error
+
+
+def _take_in(settings: Settings, log: _File | _Claim, options: Options, progress: Progress, read: Read) -> Outcome:
+    with database.opened(settings) as db:
+        return log.take_in(settings, db, options, progress, read)
+
+
+def _put_away(settings: Settings, log: _File | _Claim, told: Told) -> Told:
+    if not isinstance(told, Outcome):
+        return told
+    return _attempted(log.put_away, settings, told)
 
 
 @contextlib.contextmanager
-def read_ahead(settings: Settings, paths: Mapping[str, Path], options: Options) -> Iterator[Read]:
-    """What is to read logs that will be imported one after the other: ahead, for as long as the inside lasts.
+def _read_ahead(settings: Settings, logs: Sequence[_File | _Claim], options: Options) -> Iterator[Read]:
+    """What is to read the logs, one after the other: ahead, for as long as the inside lasts.
 
-    `paths`: of the logs, by delivery, in their order. When one of them has been begun before, each is read when its
-    turn comes: should one of them have killed its import, it must be known which. So it is when the database cannot be
-    asked: whoever imports is told of that, log by log.
+    When one of them has been begun before, each is read when its turn comes: should one of them have killed its import,
+    it must be known which. So it is when the database cannot be asked: that is told of each log.
     """
-    logs = list(paths.values())
+    paths = [path for log in logs if (path := log.path_now(settings))] if len(logs) > 1 else []
     try:
-        with database.opened(settings) as db:
-            if ledger.have_begun(db, paths):
-                logs = []
+        if paths:
+            with database.opened(settings) as db:
+                if ledger.have_begun(db, [log.delivery for log in logs]):
+                    paths = []
     except (PdkError, sqlite3.Error):
-        logs = []
-    with reading_ahead.begun(logs, list(map(_size, logs)), _how(settings, options)) as read:
+        paths = []
+    with reading_ahead.begun(paths, list(map(_size, paths)), how(settings, options)) as read:
         yield read
 
 
-def read_claimed_ahead(
-    settings: Settings, claims: Iterable[str], options: Options = FROM_INCOMING
-) -> AbstractContextManager[Read]:
-    """`read_ahead`, of logs that the spool claimed."""
-    found = ((_delivery_of(claim), spool.claimed_file(settings, claim)) for claim in claims)
-    return read_ahead(settings, {delivery: path for delivery, path in found if path}, options)
+# One log --------------------------------------------------------------------------------------------------------
 
 
-def _delivery_of(claim: str) -> str:
-    return f"spool:{claim}"
+def import_file(settings: Settings, path: Path, options: Options, *, delivery: str, archive: bool = False) -> Outcome:
+    """`import_files`, of one. Raises what it tells: UnreadableLog, UnknownFormat."""
+    (told,) = import_files(settings, [(path, delivery)], options, archive=archive)
+    return _only(told)
 
 
-def import_file(
-    settings: Settings,
-    path: Path,
-    options: Options,
-    *,
-    delivery: str,
-    archive: bool = False,
-    progress: Progress = _no_progress,
-    read: Read = reading.read,
-) -> Outcome:
-    """Import the log at `path` as it stands there, and leave it there unless `archive`.
-
-    `delivery` names this handing-over: the same one again changes nothing. `read`: see `read_ahead`.
-    Raises UnreadableLog, UnknownFormat, ReaderKilled.
-    """
-    with database.opened(settings) as db:
-        outcome = _take_in(settings, db, _Delivery(delivery, path, str(path), options), progress, read)
-    if archive and path.exists():
-        # By content: when this delivery comes again, another night's log may lie there.
-        with path.open("rb") as file:
-            is_same = hashlib.file_digest(file, "sha256").hexdigest() == outcome.sha256
-        if is_same:
-            outcome.archived_as = str(spool.archive(settings, path))
-        else:
-            outcome.tell("not archived: it has changed since it was read")
-    return outcome
+def import_claimed(settings: Settings, claim: str, options: Options = FROM_INCOMING) -> Outcome:
+    """`import_claims`, of one. Raises what it tells: UnknownClaim, UnreadableLog when it could not be quarantined."""
+    (told,) = import_claims(settings, [claim], options)
+    return _only(told)
 
 
-def import_claimed(
-    settings: Settings,
-    claim: str,
-    *,
-    options: Options = FROM_INCOMING,
-    progress: Progress = _no_progress,
-    read: Read = reading.read,
-) -> Outcome:
-    """Import a log that the spool claimed, and archive it. `read`: see `read_ahead`.
-
-    What cannot be read as a log goes to the quarantine whole, and the claim is finished with all the same.
-    Raises UnknownClaim, ReaderKilled, and UnreadableLog when it cannot even be copied to the quarantine.
-    """
-    delivery = _delivery_of(claim)
-    with database.opened(settings) as db:
-        path = spool.claimed_file(settings, claim)
-        if path is None:
-            return _finished(settings, db, claim, delivery)
-        if path.is_symlink():  # put there between the look and the claim; it may lead anywhere
-            raise UnreadableLog(f"{path}: it is not a regular file")
-        handed_over = _Delivery(delivery, path, path.name, options)
-        try:
-            outcome = _take_in(settings, db, handed_over, progress, read)
-        except UnreadableLog as error:
-            if not path.exists():  # another process has just finished with it
-                return _finished(settings, db, claim, delivery)
-            try:
-                reason = ". ".join(filter(None, (error.particulars, error.advice)))
-                outcome = _give_up(settings, db, handed_over, reason)
-            except OSError:
-                raise error from None
-    archived = spool.archive_claimed(settings, claim, imported_bytes=outcome.size)
-    outcome.archived_as = str(archived) if archived else None
-    return outcome
+def _only(told: Told) -> Outcome:
+    if isinstance(told, Outcome):
+        return told
+    raise told
 
 
-def _finished(settings: Settings, db: Connection, claim: str, delivery: str) -> Outcome:
-    outcome = ledger.recorded(db, delivery)
-    if outcome is None:
-        raise UnknownClaim(claim, advice=f"Was it claimed in another home than {settings.home}?")
-    return outcome
+# What was quarantined -------------------------------------------------------------------------------------------
 
 
-def retry(settings: Settings, item: str, *, progress: Progress = _no_progress) -> Outcome:
+def retry_all(settings: Settings, items: Sequence[str], *, progress: BatchProgress = _no_progress) -> list[Told]:
+    """`retry` each. Returns what came of it."""
+    return [_attempted(retry, settings, item, _of_one(progress, number)) for number, item in enumerate(items)]
+
+
+def retry(settings: Settings, item: str, progress: Progress = no_progress) -> Outcome:
     """Import a quarantined item again, mended or not. What is still bad stays; what was good is archived.
 
     Raises UnknownQuarantineItem.
@@ -258,8 +295,9 @@ def retry(settings: Settings, item: str, *, progress: Progress = _no_progress) -
         edited_at = content.stat().st_mtime_ns
         delivery = f"quarantine:{note.id}:{edited_at}"
         name = f"{note.file.removesuffix(_MENDED)}{_MENDED}"
-        handed_over = _Delivery(delivery, content, name, Options.from_json(note.options), note.sha256)
-        outcome = _take_in(settings, db, handed_over, progress, reading.read)
+        handed_over = Delivery(delivery, content, name, Options.from_json(note.options), note.sha256)
+        outcome = take_in(settings, db, handed_over, progress)
+    database.sync(settings)
     if content.stat().st_mtime_ns != edited_at:
         outcome.tell("edited while it was imported: it stays here, to be tried again")
     elif outcome.quarantine_item == note.id:
@@ -271,126 +309,3 @@ def retry(settings: Settings, item: str, *, progress: Progress = _no_progress) -
 
 
 _MENDED = " (mended)"
-
-
-def _take_in(settings: Settings, db: Connection, delivery: _Delivery, progress: Progress, read: Read) -> Outcome:
-    before = ledger.recorded(db, delivery.id)
-    if before:
-        return before
-    attempt, failure = ledger.begin_attempt(db, delivery.id, is_excused=delivery.id in _excused)
-    _excused.discard(delivery.id)
-    if attempt >= settings.most_attempts:
-        last = f"the last one ended with {failure}" if failure else "the process was killed"
-        return _give_up(settings, db, delivery, f"{attempt - 1} imports of it came to nothing, {last}")
-    staging = quarantine.Staging(settings, delivery.id)
-    try:
-        with database.transaction(db):
-            before = ledger.recorded(db, delivery.id)  # another process was quicker, while this one waited
-            if before is None:
-                return _store(settings, db, delivery, staging, progress, read)
-            ledger.forget_attempts(db, delivery.id)
-            return before
-    except BaseException as error:
-        staging.discard()
-        _note_failure(db, delivery.id, error)
-        raise
-
-
-_excused: set[str] = set()
-"""Deliveries whose last attempt failed by no fault of theirs, while the disk was too full to note even that."""
-
-
-def _note_failure(db: Connection, delivery: str, error: BaseException) -> None:
-    """Count the attempt against the log, unless the fault lies elsewhere: a full disk, a stop, a file not there."""
-    elsewhere = (UnreadableLog, PassingFault, OSError, sqlite3.OperationalError, KeyboardInterrupt, SystemExit)
-    is_excused = isinstance(error, elsewhere) and not isinstance(error, ReaderKilled)
-    try:
-        with database.transaction(db):
-            if is_excused:
-                ledger.forget_attempts(db, delivery)
-            else:
-                ledger.attempt_failed(db, delivery, f"{type(error).__name__}: {error}"[:500])
-    except sqlite3.Error:
-        if is_excused:
-            _excused.add(delivery)
-
-
-def _store(
-    settings: Settings,
-    db: Connection,
-    delivery: _Delivery,
-    staging: quarantine.Staging,
-    progress: Progress,
-    read: Read,
-) -> Outcome:
-    """Read and store inside the caller's transaction; the quarantined records are safe before it commits."""
-    began = time.perf_counter()
-    outcome = _outcome(delivery)
-    options = delivery.options
-    entry = ledger.open_entry(db, outcome)
-    size_before = database.used_bytes(db)
-
-    def look(part: Part) -> None:
-        progress(part.bytes_read, part.size)
-        _bound_swelling(database.used_bytes(db) - size_before, part, "in the database")
-        _bound_swelling(staging.written, part, "that are no results")
-
-    parts = read(delivery.path, _how(settings, options))
-    ingest(
-        db,
-        parts,
-        outcome,
-        entry=entry,
-        now=time.time(),
-        on_duplicate=options.on_duplicate,
-        reject=staging.add,
-        progress=look,
-    )
-    log_sha256 = delivery.origin_sha256 or outcome.sha256
-    outcome.quarantine_item = staging.settle(outcome.file, log_sha256, delivery.id, options.as_json())
-    if staging.first_reason:
-        outcome.tell(f"quarantined, {staging.first_reason}")
-    if not outcome.records:
-        outcome.tell("no record stands in it")
-    outcome.seconds = round(time.perf_counter() - began, 4)
-    ledger.close_entry(db, entry, outcome)
-    return outcome
-
-
-def _how(settings: Settings, options: Options) -> reading.How:
-    return reading.How(options.format, options.defaults, settings.zone, settings.record_limit_mb << 20)
-
-
-def _bound_swelling(written: int, part: Part, where: str) -> None:
-    """Raises UnreadableLog when what was read so far has become too much."""
-    if written > max(LARGEST_SWELL_BYTES, MOST_SWELL * part.bytes_read):
-        raise UnreadableLog(f"it swells to more than {written >> 20} MB {where}")
-
-
-def _give_up(settings: Settings, db: Connection, delivery: _Delivery, reason: str) -> Outcome:
-    """Quarantine a file whole, unread."""
-    with database.transaction(db):
-        before = ledger.recorded(db, delivery.id)  # as in _take_in
-        if before is not None:
-            ledger.forget_attempts(db, delivery.id)
-            return before
-        outcome = _outcome(delivery)
-        note = quarantine.keep_file(
-            settings,
-            delivery.path,
-            file=outcome.file,
-            reason=reason,
-            delivery=delivery.id,
-            options=delivery.options.as_json(),
-        )
-        outcome.format = WHOLE_FILE
-        outcome.records = outcome.quarantined = 1
-        outcome.quarantine_item, outcome.sha256 = note.id, note.sha256
-        outcome.size = quarantine.content_path(settings, note.id).stat().st_size
-        outcome.tell(f"quarantined whole: {reason}")
-        ledger.close_entry(db, ledger.open_entry(db, outcome), outcome)
-        return outcome
-
-
-def _outcome(delivery: _Delivery) -> Outcome:
-    return Outcome(spool.shown(delivery.name), delivery.id, delivery.options.sender or sender())

@@ -138,22 +138,18 @@ def begin_attempt(db: Connection, delivery: str, *, is_excused: bool = False) ->
     `is_excused`: all attempts so far came to nothing by no fault of its log's, and count for nothing.
     Returns which attempt it is, from 1, and how the one before failed; empty when it was killed, or is the first.
     """
-    # It outlives a killed process but perhaps not a power cut, which is no fault of the log: so no fsync.
-    db.execute("PRAGMA synchronous = NORMAL")
-    try:
-        with transaction(db):
-            attempts, failure = db.execute(
-                """
-                INSERT INTO import_attempt (delivery, attempts, last_at) VALUES (:delivery, 1, :now)
-                ON CONFLICT (delivery) DO UPDATE SET last_at = excluded.last_at,
-                    attempts = CASE WHEN :is_excused THEN 1 ELSE attempts + 1 END
-                RETURNING attempts, failure
-                """,
-                {"delivery": delivery, "now": time.time(), "is_excused": is_excused},
-            ).fetchone()
-            db.execute("UPDATE import_attempt SET failure = '' WHERE delivery = ?", (delivery,))
-    finally:
-        db.execute("PRAGMA synchronous = FULL")
+    # Perhaps it does not outlive a power cut, which is no fault of the log.
+    with transaction(db, is_synced=False):
+        attempts, failure = db.execute(
+            """
+            INSERT INTO import_attempt (delivery, attempts, last_at) VALUES (:delivery, 1, :now)
+            ON CONFLICT (delivery) DO UPDATE SET last_at = excluded.last_at,
+                attempts = CASE WHEN :is_excused THEN 1 ELSE attempts + 1 END
+            RETURNING attempts, failure
+            """,
+            {"delivery": delivery, "now": time.time(), "is_excused": is_excused},
+        ).fetchone()
+        db.execute("UPDATE import_attempt SET failure = '' WHERE delivery = ?", (delivery,))
     return int(attempts), str(failure)
 
 

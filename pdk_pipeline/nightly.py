@@ -17,7 +17,7 @@ from pdk_pipeline.night_steps import LOGS_AT_ONCE, PATIENCE_SECONDS, STEPS, Agai
 from pdk_pipeline.timetable import Timetable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from pdk_pipeline.config import Settings
     from pdk_pipeline.database import Connection
@@ -216,31 +216,30 @@ def run_here(settings: Settings, night_id: int, *, progress: Callable[[int, int]
     """
     release(settings, reading_too=True)
     while step := next_step(settings, night_id, time.time()):
-        for done, total in _run_step(settings, night_id, step):
-            progress(done, total)
+        _run_step(settings, night_id, step, progress)
     outbox.deliver_here(settings, progress=progress)
 
 
-def _run_step(settings: Settings, night_id: int, step: Step) -> Iterator[tuple[int, int]]:
+def _run_step(settings: Settings, night_id: int, step: Step, progress: Callable[[int, int], None]) -> None:
     patience = PATIENCE_SECONDS
     token = step.token or ""
     while again := perform(settings, night_id, step.id, token, time.time(), patience=patience):
         if again.pause and not again.logs:
             return  # a fault that may pass: it is due again later
-        yield from _import(settings, again.logs)
+        _import(settings, again.logs, progress)
         if again.note.get("looks") or len(again.logs) < LOGS_AT_ONCE:
             patience = 0.0  # what could not be imported now is told of, and left for the sweep
 
 
-def _import(settings: Settings, logs: Sequence[tuple[str, str]]) -> Iterator[tuple[int, int]]:
-    done = 0
+def _import(settings: Settings, logs: Sequence[tuple[str, str]], progress: Callable[[int, int], None]) -> None:
+    before = 0
+
+    def tell(done: float) -> None:
+        progress(before + int(done), len(logs))
+
     for batch in intake.batches_of_claims(settings, logs):
-        with intake.read_claimed_ahead(settings, [claim for claim, _ in batch]) as read:
-            for claim, _ in batch:
-                yield done, len(logs)
-                done += 1
-                with contextlib.suppress(PdkError, OSError, sqlite3.Error):
-                    intake.import_claimed(settings, claim, read=read)
+        intake.import_claims(settings, [claim for claim, _ in batch], progress=tell)
+        before += len(batch)
 
 
 def as_json(result: StepResult | Failed) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import pytest
 
 from pdk_pipeline import database, intake
 from pdk_pipeline.config import Settings
+from pdk_pipeline.deliveries import Options
 from pdk_pipeline.ingest import OnDuplicate
-from pdk_pipeline.intake import Options
 from pdk_pipeline.ledger import Outcome
 
 _deliveries = itertools.count(1)

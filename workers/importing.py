@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pdk_pipeline import intake, quarantine, spool
 from pdk_pipeline.config import settings
+from pdk_pipeline.deliveries import Options
 from pdk_pipeline.errors import PassingFault, PathRefused, PdkError, in_words
+from pdk_pipeline.ledger import Outcome
 from workers import broker
 from workers.app import Reporting, app
 from workers.call import label
 from workers.tasks import AGAIN_LATER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from pdk_pipeline.intake import Log, Progress
-    from pdk_pipeline.ledger import Outcome
+    from pdk_pipeline.intake import BatchProgress, Told
 
 PARTS = 1000
 """In how many parts the progress of one log is told."""
@@ -30,20 +30,22 @@ def import_logs(
     self: Reporting, logs: list[list[str]], options: dict[str, Any], archive: bool = False
 ) -> dict[str, Any]:
     """Import logs where they lie: of each its path and a delivery, unique to this handing-over."""
-    taken = intake.Options.from_json(options)
     is_from_elsewhere = not self.request.called_directly and broker.is_networked(broker.address(settings()))
-    paths = {delivery: Path(path) for path, delivery in logs if not is_from_elsewhere or _may_be_named(Path(path))}
-
-    def take_in(one: list[str], progress: Progress) -> Outcome:
-        path, delivery = one
-        if delivery not in paths:
-            raise PathRefused(path, advice="The setting import_roots names directories; `--local` needs none.")
-        return intake.import_file(
-            settings(), paths[delivery], taken, delivery=delivery, archive=archive, progress=progress, read=read
+    refused = {path for path, _ in logs if is_from_elsewhere and not _may_be_named(Path(path))}
+    told = iter(
+        intake.import_files(
+            settings(),
+            [(Path(path), delivery) for path, delivery in logs if path not in refused],
+            Options.from_json(options),
+            archive=archive,
+            progress=_progress(self, len(logs)),
         )
+    )
+    return _told(self, [_refusal(path) if path in refused else next(told) for path, _ in logs])
 
-    with intake.read_ahead(settings(), paths, taken) as read:
-        return _each(self, logs, take_in)
+
+def _refusal(path: str) -> PathRefused:
+    return PathRefused(path, advice="The setting import_roots names directories; `--local` needs none.")
 
 
 def _may_be_named(path: Path) -> bool:
@@ -56,13 +58,8 @@ def _may_be_named(path: Path) -> bool:
 @app.task(**AGAIN_LATER, name="import_claimed", bind=True, takes_several=True)
 def import_claimed(self: Reporting, claims: list[str], options: dict[str, Any] | None = None) -> dict[str, Any]:
     """Import logs that the spool has claimed, and archive them."""
-    taken = intake.Options.from_json(options) if options else intake.FROM_INCOMING
-
-    def take_in(claim: str, progress: Progress) -> Outcome:
-        return intake.import_claimed(settings(), claim, options=taken, progress=progress, read=read)
-
-    with intake.read_claimed_ahead(settings(), claims, taken) as read:
-        return _each(self, claims, take_in)
+    taken = Options.from_json(options) if options else intake.FROM_INCOMING
+    return _told(self, intake.import_claims(settings(), claims, taken, progress=_progress(self, len(claims))))
 
 
 def hand_over(claims: Sequence[tuple[str, str]], **how: Any) -> None:
@@ -88,7 +85,7 @@ def collect(import_them: bool = True) -> dict[str, Any]:
 @app.task(**AGAIN_LATER, name="quarantine_retry", bind=True, takes_several=True)
 def quarantine_retry(self: Reporting, items: list[str]) -> dict[str, Any]:
     """Import quarantined items again."""
-    return _each(self, items, lambda item, progress: intake.retry(settings(), item, progress=progress))
+    return _told(self, intake.retry_all(settings(), items, progress=_progress(self, len(items))))
 
 
 @app.task(**AGAIN_LATER, name="quarantine_drop")
@@ -98,30 +95,22 @@ def quarantine_drop(item: str) -> dict[str, Any]:
     return {"item": item}
 
 
-def _each(task: Reporting, logs: Sequence[Log], take_in: Callable[[Log, Progress], Outcome]) -> dict[str, Any]:
-    """Import each, whatever is wrong with another. Of each the outcome, or the error.
+def _progress(task: Reporting, logs: int) -> BatchProgress:
+    return lambda done: task.progress(int(done * PARTS), logs * PARTS)
 
-    Raises what may work later, when all have had their turn: those that are in already change nothing when it is tried
-    again. A single log's error is its task's.
+
+def _told(task: Reporting, told: Sequence[Told]) -> dict[str, Any]:
+    """What came of each log. Raises what may work later: those that are in change nothing when it is tried again.
+
+    A single log's error is its task's.
     """
-    done: list[dict[str, Any]] = []
     later: Exception | None = None
-    for number, one in enumerate(logs):
-        progress = functools.partial(_tell_part, task, number, len(logs))
-        try:
-            done.append(take_in(one, progress).as_json())
-        except (PassingFault, sqlite3.OperationalError, OSError) as error:
-            later = error
-            done.append({"error": in_words(error)})
-        except PdkError as error:
-            if len(logs) == 1:
-                raise
-            done.append({"error": in_words(error)})
+    for one in told:
+        if isinstance(one, (PassingFault, sqlite3.OperationalError, OSError)):
+            later = one
+        elif isinstance(one, Exception) and (len(told) == 1 or not isinstance(one, PdkError)):
+            raise one
     is_last = task.request.called_directly or task.request.retries >= task.max_retries
-    if later is not None and (len(logs) == 1 or not is_last):
+    if later is not None and (len(told) == 1 or not is_last):
         raise later
-    return {"logs": done}
-
-
-def _tell_part(task: Reporting, number: int, logs: int, done: int, total: int) -> None:
-    task.progress(number * PARTS + (done * PARTS // total if total else PARTS), logs * PARTS)
+    return {"logs": [one.as_json() if isinstance(one, Outcome) else {"error": in_words(one)} for one in told]}

@@ -65,8 +65,8 @@ def import_(
     compressed with gzip, zstandard or xz.
     """
     from pdk_pipeline.config import settings
+    from pdk_pipeline.deliveries import Options, sender
     from pdk_pipeline.ingest import OnDuplicate
-    from pdk_pipeline.intake import Options, sender
 
     options = Options(
         {name: value.strip() for name, value in defaults.items() if value}, OnDuplicate(on_duplicate), format_, sender()

@@ -10,7 +10,7 @@ import pytest
 import zstandard
 from attrs import evolve
 
-from pdk_pipeline import intake, quarantine, spool
+from pdk_pipeline import deliveries, intake, quarantine, spool
 from pdk_pipeline.config import Settings
 from pdk_pipeline.errors import UnreadableLog
 from tests.conftest import log_of, record, rows
@@ -65,8 +65,8 @@ def test_what_is_huge_is_stored_whole_as_long_as_it_is_no_larger_than_a_record_m
 
 @pytest.fixture
 def bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(intake, "LARGEST_SWELL_BYTES", 1 << 20)
-    monkeypatch.setattr(intake, "MOST_SWELL", 10)
+    monkeypatch.setattr(deliveries, "LARGEST_SWELL_BYTES", 1 << 20)
+    monkeypatch.setattr(deliveries, "MOST_SWELL", 10)
     path = tmp_path / "bomb"
     path.write_text(with_defaults(2000, 1000))
     return path

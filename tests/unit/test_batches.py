@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdk_pipeline import intake
+from pdk_pipeline import database, durable, intake, spool
 from pdk_pipeline.config import Settings
+from pdk_pipeline.database import Connection
+from pdk_pipeline.deliveries import Delivery
 from pdk_pipeline.errors import UnreadableLog
 from pdk_pipeline.ledger import Outcome
-from tests.conftest import record, rows
+from tests.conftest import log_of, record, rows
 from workers.importing import import_logs
 
 
@@ -34,17 +36,17 @@ def logs(make_log) -> list[list[str]]:
 
 
 @pytest.fixture
-def fails(monkeypatch) -> dict[str, list[Exception]]:
+def fails(monkeypatch) -> dict[str, list[BaseException]]:
     """What importing a log ends with, by delivery, one time after the other."""
-    failures: dict[str, list[Exception]] = {}
-    real = intake.import_file
+    failures: dict[str, list[BaseException]] = {}
+    real = intake.take_in
 
-    def import_file(settings: Settings, path: Path, *args, delivery: str, **how) -> Outcome:
-        if failures.get(delivery):
-            raise failures[delivery].pop()
-        return real(settings, path, *args, delivery=delivery, **how)
+    def take_in(settings: Settings, db: Connection, delivery: Delivery, *how) -> Outcome:
+        if failures.get(delivery.id):
+            raise failures[delivery.id].pop()
+        return real(settings, db, delivery, *how)
 
-    monkeypatch.setattr(intake, "import_file", import_file)
+    monkeypatch.setattr(intake, "take_in", take_in)
     return failures
 
 
@@ -70,6 +72,60 @@ def test_a_log_that_never_works_is_told_of_beside_those_that_do(logs, fails, hom
     assert done[0] == {"error": "a.pdklog: Input/output error"}
     assert [one["accepted"] for one in done[1:]] == [1, 1]
     assert rows(home, "SELECT count(*) FROM result") == [(2,)]
+
+
+@pytest.fixture
+def claims(home: Settings) -> list[str]:
+    spool.prepare(home)
+    for name in ("a", "b", "c"):
+        (home.spool / "incoming" / name).write_text(log_of(record(name)))
+    return [claim for claim, _ in spool.collect(home).claims]
+
+
+def archived(home: Settings) -> list[str]:
+    return sorted(path.name for path in (home.spool / "archive").rglob("*") if path.is_file())
+
+
+def test_no_log_leaves_its_place_before_the_disk_holds_what_stands_in_it(claims, home: Settings, monkeypatch):
+    # Given a disk that notes what it is made to hold
+    seen: list[tuple[str, list[str]]] = []
+    sync = durable.sync
+
+    def watched(path: Path) -> None:
+        seen.append((path.name, archived(home)))
+        sync(path)
+
+    monkeypatch.setattr(durable, "sync", watched)
+    with database.kept_open():
+        told = intake.import_claims(home, claims)
+    # Then the journal of all that was stored is made safe once, and nothing was archived before
+    assert [one.accepted for one in told] == [1, 1, 1]
+    assert [found for name, found in seen if name == "pdk.db-wal"] == [[]]
+    assert archived(home) == ["a", "b", "c"]
+    assert all(one.archived_as for one in told)
+
+
+def test_when_the_disk_cannot_be_made_to_hold_it_nothing_leaves_its_place(claims, home: Settings, monkeypatch):
+    def broken(_path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch, database.kept_open():
+        patch.setattr(durable, "sync", broken)
+        with pytest.raises(OSError, match="Input/output error"):
+            intake.import_claims(home, claims)
+        assert archived(home) == []
+    # and the same task once more finds them stored, and archives them
+    assert [one.is_repeated for one in intake.import_claims(home, claims)] == [True] * 3
+    assert archived(home) == ["a", "b", "c"]
+    assert rows(home, "SELECT count(*) FROM result") == [(3,)]
+
+
+def test_of_an_import_that_is_interrupted_what_is_in_is_archived(claims, home: Settings, fails):
+    fails[f"spool:{claims[2]}"] = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        intake.import_claims(home, claims)
+    assert archived(home) == ["a", "b"]
+    assert rows(home, "SELECT test_name FROM result_scalar ORDER BY 1") == [("a",), ("b",)]
 
 
 def test_how_far_several_logs_are_goes_from_nothing_to_all(logs, monkeypatch, home: Settings):

@@ -328,7 +328,7 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from pdk_pipeline import config, intake
-from pdk_pipeline.intake import Options
+from pdk_pipeline.deliveries import Options
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 outcome = intake.import_file(config.settings(), Path(sys.argv[1]), Options(), delivery="d")
 print(outcome.accepted, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
@@ -359,8 +359,9 @@ def test_a_full_disk_leaves_everything_as_it_was(home, make_log):
 import sys
 from pathlib import Path
 from pdk_pipeline import config, intake
+from pdk_pipeline.deliveries import Options
 try:
-    intake.import_file(config.settings(), Path(sys.argv[1]), intake.Options(), delivery="big")
+    intake.import_file(config.settings(), Path(sys.argv[1]), Options(), delivery="big")
 except Exception as error:
     print(type(error).__name__, error)
 """

@@ -21,7 +21,7 @@ import pytest
 import zstandard
 from attrs import evolve
 
-from pdk_pipeline import database, ingest, intake, ledger, quarantine, reading, spool
+from pdk_pipeline import database, deliveries, ingest, intake, ledger, quarantine, reading, spool
 from pdk_pipeline.errors import UnknownClaim, UnreadableLog
 from tests.conftest import log_of, record, rows
 from tests.machine import needs_permissions
@@ -166,7 +166,7 @@ def test_a_log_that_grew_while_it_was_imported_goes_back_and_nothing_is_lost(hom
         claim = claimed(text[:cut], "growing.pdklog")
         # It grows after the import has read it, through the handle that its writer still has.
         with next((home.spool / "processing" / claim).iterdir()).open("a") as writer:
-            taken = intake._take_in
+            taken = intake.take_in
 
             def take_in_and_grow(*args, writer=writer, text=text, cut=cut, taken=taken):
                 outcome = taken(*args)
@@ -174,9 +174,9 @@ def test_a_log_that_grew_while_it_was_imported_goes_back_and_nothing_is_lost(hom
                 writer.flush()
                 return outcome
 
-            monkeypatch.setattr(intake, "_take_in", take_in_and_grow)
+            monkeypatch.setattr(intake, "take_in", take_in_and_grow)
             intake.import_claimed(home, claim)
-            monkeypatch.setattr(intake, "_take_in", taken)
+            monkeypatch.setattr(intake, "take_in", taken)
         assert (home.spool / "incoming" / "growing.pdklog").exists(), cut
         ((claim, _),) = spool.collect(home).claims
         intake.import_claimed(home, claim)
@@ -270,7 +270,7 @@ def test_one_that_is_damaged_from_the_start_is_not_taken_for_empty(home, tmp_pat
 
 
 def test_a_bomb_is_quarantined_as_it_came_and_not_unpacked(home, claimed, monkeypatch):
-    monkeypatch.setattr(intake, "LARGEST_SWELL_BYTES", 4 << 20)
+    monkeypatch.setattr(deliveries, "LARGEST_SWELL_BYTES", 4 << 20)
     monkeypatch.setenv("PDK_RECORD_LIMIT_MB", "1")
     settings = evolve(home, record_limit_mb=1)
     bomb = gzip.compress(bytes(40 << 20))

@@ -83,14 +83,14 @@ def test_a_bad_log_does_not_hold_up_the_night(home: Settings):
 def test_a_log_that_cannot_be_imported_is_named_and_the_rest_goes_on(home: Settings, monkeypatch):
     arrive(home, "good", record("t1"))
     arrive(home, "stuck", record("t2"), host="cherry")
-    real = nightly.intake.import_claimed
+    real = nightly.intake.take_in
 
-    def full_disk(settings, claim, **how):
-        if "stuck" in str(spool.claimed_file(settings, claim)):
+    def full_disk(settings, db, delivery, *how):
+        if delivery.name == "stuck":
             raise OSError(28, "No space left on device")
-        return real(settings, claim, **how)
+        return real(settings, db, delivery, *how)
 
-    monkeypatch.setattr(nightly.intake, "import_claimed", full_disk)
+    monkeypatch.setattr(nightly.intake, "take_in", full_disk)
     night, steps = do_night(home)
     assert night.ended_at
     assert steps["import"].state == "failed"

@@ -231,19 +231,19 @@ def test_a_retry_that_comes_twice_is_one(home, item):
         intake.retry(home, "000000000000")
 
 
-@pytest.mark.parametrize("point", ["_take_in", "archive", "unlink", "drop"])
+@pytest.mark.parametrize("point", ["take_in", "archive", "unlink", "drop"])
 def test_a_retry_that_was_killed_is_ended_by_the_next_one(home, item, monkeypatch, point):
     mend(home, item)
 
     def killed(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    def take_in_and_be_killed(*args, taken=intake._take_in):
+    def take_in_and_be_killed(*args, taken=intake.take_in):
         taken(*args)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        if point == "_take_in":
+        if point == "take_in":
             patch.setattr(intake, point, take_in_and_be_killed)
         else:
             owner = {"archive": spool, "unlink": Path, "drop": quarantine}[point]
@@ -259,7 +259,7 @@ def test_a_retry_that_was_killed_is_ended_by_the_next_one(home, item, monkeypatc
 
 def test_what_is_edited_while_it_is_imported_stays_to_be_tried_again(home, item, monkeypatch):
     mend(home, item)
-    taken = intake._take_in
+    taken = intake.take_in
 
     def take_in_and_edit(*args):
         outcome = taken(*args)
@@ -267,10 +267,10 @@ def test_what_is_edited_while_it_is_imported_stays_to_be_tried_again(home, item,
         os.utime(content(home, item), ns=(1, 1))
         return outcome
 
-    monkeypatch.setattr(intake, "_take_in", take_in_and_edit)
+    monkeypatch.setattr(intake, "take_in", take_in_and_edit)
     outcome = intake.retry(home, item)
     assert outcome.messages == ["edited while it was imported: it stays here, to be tried again"]
-    monkeypatch.setattr(intake, "_take_in", taken)
+    monkeypatch.setattr(intake, "take_in", taken)
     intake.retry(home, item)
     assert statuses(home) == {"good": "P", "bad": "E", "other": "E"}
     assert quarantine.notes(home) == []

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from pdk_pipeline import database, intake, ledger, nightly, reading, reading_ahead, spool
+from pdk_pipeline import database, deliveries, intake, ledger, nightly, reading, reading_ahead, spool
+from pdk_pipeline.deliveries import Options
 from pdk_pipeline.errors import PdkError, UnreadableLog
-from pdk_pipeline.intake import Options
 from tests.conftest import log_of, record, rows
 from tests.stored import results, tables
 
@@ -53,18 +53,9 @@ def logs(tmp_path) -> list[Path]:
 
 def import_all(settings, logs, prefix="d") -> list[object]:
     """Outcomes and errors, in order."""
-    deliveries = {f"{prefix}{number}": log for number, log in enumerate(logs)}
-    told: list[object] = []
-    with intake.read_ahead(settings, deliveries, Options()) as read:
-        for delivery, log in deliveries.items():
-            try:
-                told.append(
-                    intake.import_file(settings, log, Options(sender="tests"), delivery=delivery, read=read).as_json()
-                    | {"seconds": 0}
-                )
-            except PdkError as error:
-                told.append(str(error))
-    return told
+    named = [(log, f"{prefix}{number}") for number, log in enumerate(logs)]
+    told = intake.import_files(settings, named, Options(sender="tests"))
+    return [str(one) if isinstance(one, PdkError) else one.as_json() | {"seconds": 0} for one in told]
 
 
 def read_parts(read, log) -> list[reading.Part]:
@@ -168,7 +159,7 @@ def large(tmp_path) -> list[Path]:
 
 
 def test_when_a_reader_is_killed_its_log_is_tried_again_and_the_others_are_well(home, large, pids, monkeypatch):
-    write = intake.ingest
+    write = deliveries.ingest
 
     def killing(db, parts, *args, **kwargs):
         def watched():
@@ -180,7 +171,7 @@ def test_when_a_reader_is_killed_its_log_is_tried_again_and_the_others_are_well(
         write(db, watched(), *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(intake, "ingest", killing)
+        patch.setattr(deliveries, "ingest", killing)
         first, *others = import_all(home, large)
     assert "was killed" in first
     assert [one["accepted"] for one in others] == [3000] * 3
@@ -225,7 +216,9 @@ def test_a_night_in_one_process_tells_how_far_it_is_over_all_its_batches(home, l
     for log in (logs[0], logs[1], logs[3]):
         shutil.copy(log, home.spool / "incoming")
     claims = spool.collect(home).claims
-    assert list(nightly._import(home, claims)) == [(0, 3), (1, 3), (2, 3)]
+    told: list[tuple[int, int]] = []
+    nightly._import(home, claims, lambda *done: told.append(done))
+    assert sorted(set(told)) == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert rows(home, "SELECT count(*) FROM import_file") == [(3,)]
 
 
