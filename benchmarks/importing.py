@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import resource
 import time
 import uuid
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmarks import floor
 from benchmarks.generate import Site, host_names
 from benchmarks.measuring import PDK, Measured, Workplace, in_memory, up
-from pdk_pipeline import database, intake
+from pdk_pipeline import database, garbage, intake
 from pdk_pipeline.deliveries import Options
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def speed(place: Workplace) -> Iterator[Measured]:
     size = in_memory(logs)
     first = _import(place, logs)
     rows = floor.rows_of(first.settings)
-    gc.freeze()  # or Python would look through all these rows for garbage, and only while it imports
+    garbage.seldom()  # as in a command; nor ever among all these rows
     imports, floors, floor_seconds = [], [], []
     for _ in range(place.repeats):
         imports.append(_import(place, logs))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LEAST_BYTES = 8 << 20
 """Less is read before a reader is there."""
 
-STORING = 0.7
+STORING = 0.5
 """How long it takes to store a log, against reading it."""
 
 MOST_READERS = 3
@@ -77,9 +77,10 @@ def _shares(logs: Sequence[Path], sizes: Sequence[int], readers: int) -> list[li
     """Which logs each reader is to read, so that all end at the same time; the one that stores reads the others."""
     shares: list[list[Path]] = [[] for _ in range(readers)]
     loads = [0.0] * (readers + 1)  # the last is of the one that stores
-    for log, size in zip(logs, sizes, strict=True):
+    for number, (log, size) in enumerate(zip(logs, sizes, strict=True)):
         loads[-1] += STORING * size
-        lightest = loads.index(min(loads))
+        # The first log it reads itself: there is nothing to store before.
+        lightest = loads.index(min(loads)) if number else readers
         loads[lightest] += size
         if lightest < readers:
             shares[lightest].append(log)
