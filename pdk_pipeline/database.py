@@ -136,12 +136,6 @@ def opened(settings: Settings) -> Iterator[Connection]:
 
     Raises DatabaseUnusable, DatabaseTooNew; DiskFull and WriterBusy, also when that stops the statements inside.
     """
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatabaseUnusable(
-            f"{settings.home} cannot be made: {error.strerror}", advice="PDK_HOME names another place."
-        ) from None
     with faults_in_words(settings.database), _connection(settings.database) as db:
         migrate(db)
         yield db
@@ -198,16 +192,27 @@ def _connection(path: Path) -> Iterator[Connection]:
         db.close()
         db = None
     if db is None:
+        _make_home(path.parent)
         db = connect(path)
+        file = _file(path)
     try:
         yield db
     except BaseException:
         db.close()
         raise
-    if kept is None or path in kept:
+    if kept is None or file is None or path in kept:
         db.close()
     else:
-        kept[path] = db, _file(path)
+        kept[path] = db, file
+
+
+def _make_home(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseUnusable(
+            f"{home} cannot be made: {error.strerror}", advice="PDK_HOME names another place."
+        ) from None
 
 
 def _file(path: Path) -> tuple[int, int]:

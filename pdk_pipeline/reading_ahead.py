@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LEAST_BYTES = 8 << 20
 """Less is read before a reader is there."""
 
-STORING = 0.5
+STORING = 0.6
 """How long it takes to store a log, against reading it."""
 
 MOST_READERS = 3

@@ -53,26 +53,31 @@ LOG_END = re.compile(rb"\n[^.]")
 _VALUE = rb"=([^\n]*+)(?<![ \t\r\x0b\x0c])\n"
 
 
+familiar: list[_Kind] = []
+"""The shapes of the log before, the most frequent first: the next machine's log looks the same."""
+
+
 class Shapes:
     """The shapes of a log's records, learned as they come."""
 
     def __init__(self, base: Mapping[str, str], zone: tzinfo | None) -> None:
         """`base`: what a record begins with. `zone`: of times that name none."""
-        self.base = base
         self.zone = zone
-        self._known: list[_Shape] = []  # the most frequent first
+        self._known = [_Shape(kind) for kind in familiar]  # the most frequent first
         self._seen: set[_Kind] = set()
         self._left_to_learn = MOST_LEARNED
         self._left_to_leave = MOST_ODD
         self._odd_until = 0
+        self.rebase(base)
 
     def rebase(self, base: Mapping[str, str]) -> None:
         """Records begin with something else from now on."""
         self.base = base
-        if sum(len(name) + len(value) for name, value in base.items()) < MOST_FIELDS_BYTES:
-            self._known = [_Shape(shape.kind, base) for shape in self._known]
-        else:
-            self._known, self._left_to_learn = [], 0
+        if sum(len(name) + len(value) for name, value in base.items()) >= MOST_FIELDS_BYTES:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._known, self._left_to_learn = [], 0
 
     def moved(self) -> None:
         """The bytes have other positions now."""
@@ -95,7 +100,7 @@ class Shapes:
             return  # one of its records was odd, or it is no shape
         self._left_to_learn -= 1
         del self._known[MOST_SHAPES - 1 :]
-        self._known.append(_Shape(kind, self.base))
+        self._known.append(_Shape(kind))
 
     def read(self, data: bytes, position: int, stop: int, default_log: bytes) -> tuple[list[AsRead], int] | None:
         """The records of known shapes from `position` on, and where they end; None: read the next by itself."""
@@ -104,15 +109,16 @@ class Shapes:
         end = self._gather(data, position, stop, default_log)
         used = [shape for shape in self._known if shape.logs]
         try:
-            results = _results(used, self.zone)
+            results = _results(used, self.base, self.zone)
         except _OddError:
             self._odd_until = end
             self._left_to_leave -= 1
             if not self._left_to_leave:
-                self._known, self._left_to_learn = [], 0
+                self._give_up()
             return None
         finally:
             self._known.sort(key=_Shape.frequency, reverse=True)
+            familiar[:] = [shape.kind for shape in self._known]
             for shape in used:
                 shape.empty()
         return (results, end) if results else None
@@ -154,7 +160,7 @@ class _OddError(Exception):
 class _Shape:
     """Records of one shape."""
 
-    def __init__(self, kind: _Kind, base: Mapping[str, str]) -> None:
+    def __init__(self, kind: _Kind) -> None:
         before, after, has_log = kind
         self.head = _matching(rb"\n*+", before, rb"log:\n" if has_log else rb"END\n")
         """Matches up to where the log begins, or the whole of a record without one."""
@@ -166,11 +172,10 @@ class _Shape:
         """Which of the records that are gathered are of this shape."""
         self.values: list[tuple[bytes, ...]] = []
         self.logs: list[bytes | memoryview] = []
-        self._base = base
         self._places = {name: place for place, name in enumerate(before + after)}
         self._name = "test_name" if "test_name" in self._places else "name"
-        self._definition = _Attributes("tda_", self._places, base)
-        self._result = _Attributes("tra_", self._places, base)
+        self._base: Mapping[str, str] | None = None  # that the attributes are made for
+        self._attributes: tuple[_Attributes, _Attributes]
         self.is_one_group = self._places.keys().isdisjoint(IDENTITY)
         """Whether all records are of one run, project and environment."""
 
@@ -182,11 +187,14 @@ class _Shape:
         """Ready for others."""
         self.numbers, self.values, self.logs = [], [], []
 
-    def columns(self, zone: tzinfo | None) -> list[Column]:
+    def columns(self, base: Mapping[str, str], zone: tzinfo | None) -> list[Column]:
         """What was gathered: run, project and environment as one, then the columns of Results. Raises _OddError."""
+        if self._base is not base:
+            self._base = base
+            self._attributes = _Attributes("tda_", self._places, base), _Attributes("tra_", self._places, base)
         text = readable(b"\n".join(chain.from_iterable(zip(*self.values, strict=True))))
         texts, count = text.split("\n"), len(self.logs)
-        places, base = self._places, self._base
+        places = self._places
 
         def given(name: str) -> Column:
             place = places.get(name)
@@ -212,8 +220,7 @@ class _Shape:
             times[count:],
             given_or_none("test_runner"),
             given_or_none("location"),
-            self._definition.as_json(texts, count),
-            self._result.as_json(texts, count),
+            *(attributes.as_json(texts, count) for attributes in self._attributes),
             self.logs,
         ]
 
@@ -265,15 +272,15 @@ def _times(texts: Column, zone: tzinfo | None) -> Column:
     return times
 
 
-def _results(shapes: list[_Shape], zone: tzinfo | None) -> list[AsRead]:
+def _results(shapes: list[_Shape], base: Mapping[str, str], zone: tzinfo | None) -> list[AsRead]:
     """What shapes have gathered, in the log's order. Raises _OddError."""
     if not shapes:
         return []
-    columns = shapes[0].columns(zone)
+    columns = shapes[0].columns(base, zone)
     if len(shapes) > 1:
         numbers = list(chain.from_iterable(shape.numbers for shape in shapes))
         in_order = itemgetter(*sorted(range(len(numbers)), key=numbers.__getitem__))
-        parts = zip(columns, *(shape.columns(zone) for shape in shapes[1:]), strict=True)
+        parts = zip(columns, *(shape.columns(base, zone) for shape in shapes[1:]), strict=True)
         columns = [in_order(list(chain.from_iterable(column))) for column in parts]
     identity, *rest = columns
     if all(shape.is_one_group for shape in shapes):

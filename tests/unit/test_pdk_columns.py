@@ -49,6 +49,12 @@ SECTIONS = st.builds(lambda head, records: HEAD % head + b"".join(records), VALU
 LOGS = st.lists(SECTIONS | RECORDS | st.just(b"nonsense\nEND\n"), max_size=4).map(b"".join)
 
 
+@pytest.fixture(autouse=True)
+def _first_log():
+    """No log was read before."""
+    pdk_columns.familiar.clear()
+
+
 def _one_by_one(log: bytes) -> list[object]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pdk._Reader, "_quick", lambda *_: None)
@@ -95,6 +101,14 @@ def test_shapes_hold_for_the_next_defaults_too():
     assert set(second.tda) == {'{"from":"two"}'}
 
 
+def test_the_next_log_is_read_by_the_shapes_of_the_one_before():
+    section = b"".join(SHAPES[1] % {b"name": b"t%d" % n, b"status": b"P", b"value": b"v"} for n in range(10))
+    (first,) = _read_in_columns(HEAD % b"one" + section)
+    (second,) = _read_in_columns(HEAD % b"two" + section)
+    assert (len(first.test_name), len(second.test_name)) == (8, 10)
+    assert set(second.tda) == {'{"from":"two"}'}
+
+
 def test_a_log_that_is_odd_throughout_is_given_up_on(monkeypatch):
     monkeypatch.setattr(pdk_columns, "MOST_AT_ONCE", 4)
     log = HEAD % b"x" + b"".join(
@@ -103,7 +117,7 @@ def test_a_log_that_is_odd_throughout_is_given_up_on(monkeypatch):
     )
     tried = []
     columns = pdk_columns._Shape.columns
-    monkeypatch.setattr(pdk_columns._Shape, "columns", lambda self, zone: tried.append(1) or columns(self, zone))
+    monkeypatch.setattr(pdk_columns._Shape, "columns", lambda self, *how: tried.append(1) or columns(self, *how))
     assert read(log) == _one_by_one(log)
     assert 0 < len(tried) < 10
 
@@ -117,8 +131,9 @@ def test_a_shape_is_learned_once_whatever_is_odd(monkeypatch):
         SHAPES[2] % {b"name": b"t%d" % n, b"status": b"P", b"time": b"noon" if n == 30 else b"1", b"attn": b""}
         for n in range(100)
     )
-    assert read(log) == _one_by_one(log)
+    together = read(log)
     assert len(made) == 1
+    assert together == _one_by_one(log)
 
 
 def test_the_shapes_that_come_often_are_not_given_up_for_new_ones():
