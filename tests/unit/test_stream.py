@@ -17,7 +17,7 @@ import zstandard
 from pdk_pipeline.errors import UnreadableLog
 from pdk_pipeline.formats import pdk, stream
 from pdk_pipeline.formats.stream import Damaged, LogStream, open_log
-from pdk_pipeline.results import Rejection, Result
+from pdk_pipeline.results import Rejection, Result, singly
 from tests.conftest import log_of, record
 from tests.machine import needs_permissions
 from tests.unit.reading import stream as stream_of
@@ -260,6 +260,6 @@ def test_damage_between_two_records_is_told_of_as_damage_in_one_is(end: str, wha
     log = tmp_path / "a.gz"
     log.write_bytes(gzip.compress((log_of(record("t1")) + end).encode()) + what_follows)
     with open_log(log) as stream:
-        found = list(pdk.read(stream, defaults={}, zone=None, record_limit=1 << 20))
+        found = list(singly(pdk.read(stream, defaults={}, zone=None, record_limit=1 << 20)))
     assert [type(reading) for reading in found] == [Result, Rejection]
     assert "the compressed file is damaged or cut off" in found[1].reason
