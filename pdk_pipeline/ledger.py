@@ -149,7 +149,8 @@ def begin_attempt(db: Connection, delivery: str, *, is_excused: bool = False) ->
             """,
             {"delivery": delivery, "now": time.time(), "is_excused": is_excused},
         ).fetchone()
-        db.execute("UPDATE import_attempt SET failure = '' WHERE delivery = ?", (delivery,))
+        if failure:
+            db.execute("UPDATE import_attempt SET failure = '' WHERE delivery = ?", (delivery,))
     return int(attempts), str(failure)
 
 
