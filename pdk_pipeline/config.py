@@ -161,27 +161,27 @@ class Settings:
         """`given` wins over what is set anywhere. Raises BadSetting, Refused."""
         self.__attrs_init__(**{name: value for name, (value, _) in gathered(KINDS).items()} | given)
 
-    @property
+    @functools.cached_property
     def database(self) -> Path:
         """The one SQLite file."""
         return self.home / "pdk.db"
 
-    @property
+    @functools.cached_property
     def spool(self) -> Path:
         """The directory of incoming/, processing/, archive/ and quarantine/."""
         return self.home / "spool"
 
-    @property
+    @functools.cached_property
     def outbox(self) -> Path:
         """The directory of mails that no server was there for, and of deliveries under way."""
         return self.home / "outbox"
 
-    @property
+    @functools.cached_property
     def run_directory(self) -> Path:
         """Files of the processes that run: sockets, pids, the embedded broker's data, logs."""
         return self.home / "run"
 
-    @property
+    @functools.cached_property
     def zone(self) -> ZoneInfo | None:
         """The site's time zone; None is the machine's own."""
         return ZoneInfo(self.timezone) if self.timezone else None

@@ -6,6 +6,7 @@ ahead of time (`reading_ahead`).
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -160,11 +161,15 @@ class _Open:
         self.bytes = 0
 
 
+@functools.cache  # to make one takes as long as to read ten results
+def _compressor() -> zstandard.ZstdCompressor:
+    return zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
+
+
 class Packer:
     """Packs the logs of a part, those of a run together."""
 
     def __init__(self) -> None:
-        self.compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
         self.open: dict[str, _Open] = {}  # by run
         self.blocks: list[Block | None] = []  # None: still open
 
@@ -190,7 +195,7 @@ class Packer:
 
     def _close(self, test_run: str) -> None:
         block = self.open.pop(test_run)
-        self.blocks[block.number] = Block(test_run, self.compressor.compress(b"".join(block.logs)))
+        self.blocks[block.number] = Block(test_run, _compressor().compress(b"".join(block.logs)))
 
     def finish(self) -> list[Block]:
         """The part's blocks; the next log is packed into the first block of the next part."""

@@ -73,7 +73,7 @@ class Shapes:
     def rebase(self, base: Mapping[str, str]) -> None:
         """Records begin with something else from now on."""
         self.base = base
-        if sum(len(name) + len(value) for name, value in base.items()) >= MOST_FIELDS_BYTES:
+        if sum(map(len, base)) + sum(map(len, base.values())) >= MOST_FIELDS_BYTES:
             self._give_up()
 
     def _give_up(self) -> None:
