@@ -169,7 +169,7 @@ def _store(
         progress=look,
     )
     log_sha256 = delivery.origin_sha256 or outcome.sha256
-    outcome.quarantine_item = staging.settle(outcome.file, log_sha256, delivery.id, options.as_json())
+    outcome.quarantine_item = staging.settle(outcome.file, log_sha256, options.as_json())
     if staging.first_reason:
         outcome.tell(f"quarantined, {staging.first_reason}")
     if not outcome.records:

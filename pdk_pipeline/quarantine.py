@@ -13,6 +13,7 @@ The id is taken from the log and the content, so what one log gives twice is one
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import shutil
@@ -90,8 +91,8 @@ class Staging:
     """The item of an import that is under way: invisible until `settle`, and nothing at all without rejections."""
 
     def __init__(self, settings: Settings, delivery: str) -> None:
-        self._parent = directory(settings)
-        self._directory = _staging(settings, delivery)
+        self._settings = settings
+        self._delivery = delivery
         self._preamble: bytes | None = None
         """The defaults in force at this place of the content; None: START must come first."""
         self._sum = hashlib.sha256()
@@ -101,6 +102,10 @@ class Staging:
         self.records = 0
         self.first_reason = ""
         self._open = False
+
+    @functools.cached_property
+    def _directory(self) -> Path:
+        return _staging(self._settings, self._delivery)
 
     def add(self, rejection: Rejection) -> None:
         """Keep a rejected record, or the next piece of one too large to hold."""
@@ -128,7 +133,7 @@ class Staging:
         record = Record(rejection.line, rejection.offset, rejection.reason, start, length)
         self._records.write(json.dumps(vars(record)) + "\n")
 
-    def settle(self, file: str, sha256: str, delivery: str, options: dict[str, Any]) -> str | None:
+    def settle(self, file: str, sha256: str, options: dict[str, Any]) -> str | None:
         """Make the item visible and safe from a power cut. Returns its id, or None when there was nothing to keep.
 
         `file`, `sha256`: name and sum of the log that the records come from.
@@ -137,8 +142,9 @@ class Staging:
             return None
         self._close()
         item = _id(sha256, self._sum.hexdigest())
-        note = Note(item, file, self.first_reason, self.records, time.time(), sha256, delivery, options)
-        _install(self._directory, self._parent / item, note)
+        place = directory(self._settings) / item
+        note = Note(item, file, self.first_reason, self.records, time.time(), sha256, self._delivery, options)
+        _install(self._directory, place, note)
         return item
 
     def _begin(self) -> None:

@@ -360,7 +360,7 @@ def rejected(home, log: bytes) -> tuple[list, bytes]:
     staging = quarantine.Staging(home, "test")
     for rejection in rejections(readings):
         staging.add(rejection)
-    item = staging.settle("log", "sum", "test", {})
+    item = staging.settle("log", "sum", {})
     kept = content(home, item).read_bytes() if item else b""
     if item:
         quarantine.drop(home, item)
