@@ -275,9 +275,12 @@ def transaction(db: Connection, *, is_synced: bool = True) -> Iterator[None]:
 
 def sync(settings: Settings) -> None:
     """Have the disk hold every transaction that was committed, whoever did it."""
-    # What is no longer in the journal SQLite itself has synced, before it overwrote it.
+    # What is no longer in the journal SQLite itself has synced, before it overwrote it. Of a link it has the journal
+    # beside the file that the link leads to.
+    path = settings.database.resolve()
     with contextlib.suppress(FileNotFoundError):
-        durable.sync(settings.database.with_name(f"{settings.database.name}-wal"))
+        durable.sync(path.with_name(f"{path.name}-wal"))
+        durable.sync(path.parent)
 
 
 @contextlib.contextmanager

@@ -105,6 +105,19 @@ def test_no_log_leaves_its_place_before_the_disk_holds_what_stands_in_it(claims,
     assert all(one.archived_as for one in told)
 
 
+def test_of_a_database_elsewhere_the_journal_there_is_made_safe(claims, home: Settings, tmp_path, monkeypatch):
+    with database.opened(home):
+        pass
+    (tmp_path / "disk").mkdir()
+    home.database.rename(tmp_path / "disk" / "large.db")
+    home.database.symlink_to(tmp_path / "disk" / "large.db")
+    synced: list[Path] = []
+    monkeypatch.setattr(durable, "sync", synced.append)
+    with database.kept_open():
+        intake.import_claims(home, claims)
+    assert tmp_path / "disk" / "large.db-wal" in synced
+
+
 def test_when_the_disk_cannot_be_made_to_hold_it_nothing_leaves_its_place(claims, home: Settings, monkeypatch):
     def broken(_path: Path) -> None:
         raise OSError(5, "Input/output error")
