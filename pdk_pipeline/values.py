@@ -278,8 +278,8 @@ def absolute(path: Path) -> Path:
 
 
 def _path(value: Any) -> Path:
-    if not isinstance(value, (str, Path)):
-        raise ValueError("it must be a path")  # noqa: TRY004
+    if not isinstance(value, (str, Path)) or value == "":
+        raise ValueError("it must be a path")
     return absolute(Path(value))
 
 
@@ -331,7 +331,7 @@ def tables(of: type[attrs.AttrsInstance]) -> Kind:
 
 
 def _inline(text: str) -> Any:
-    """In the environment tables are written as TOML has them in one line: {daily = {at = 06:00}}."""
+    """In the environment tables are written as TOML has them in one line: {daily = {at = "06:00"}}."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

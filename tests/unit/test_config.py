@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pdk_pipeline import config, config_sources
 from pdk_pipeline.errors import BadSetting
@@ -209,6 +212,20 @@ def test_a_bad_value_in_the_file_names_its_key_and_the_file(toml, line, told):
 def test_what_is_wrong_in_a_table_is_told_by_its_place(toml, tables, told):
     path = toml(tables)
     assert refusal().startswith(told.format(path))
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.times() | st.dates(),
+    lambda some: st.lists(some) | st.dictionaries(st.text() | st.sampled_from(["at", "days", "last"]), some),
+    max_leaves=6,
+)
+
+
+@given(value=ANYTHING)
+def test_whatever_is_written_is_taken_or_refused(value):
+    for kind in config.KINDS.values():
+        with contextlib.suppress(ValueError):
+            kind.take(value)
 
 
 def test_tables_in_the_environment_are_written_in_one_line(monkeypatch):
