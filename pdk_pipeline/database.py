@@ -187,23 +187,23 @@ def kept_open() -> Iterator[None]:
 def _connection(path: Path) -> Iterator[Connection]:
     """A connection of our own, which is closed at the end, or kept if nothing went wrong."""
     kept = _kept.connections
-    db, file = kept.pop(path, (None, None)) if kept is not None else (None, None)
-    if db is not None and file != _file(path):  # somebody has put another one in its place
-        db.close()
-        db = None
-    if db is None:
+    held = kept.pop(path, None) if kept is not None else None
+    if held is not None and held[1] != _file(path):  # somebody has put another one in its place
+        held[0].close()
+        held = None
+    if held is None:
         _make_home(path.parent)
-        db = connect(path)
-        file = _file(path)
+        held = connect(path), _file(path)
+    db = held[0]
     try:
         yield db
     except BaseException:
         db.close()
         raise
-    if kept is None or file is None or path in kept:
+    if kept is None or path in kept:
         db.close()
     else:
-        kept[path] = db, file
+        kept[path] = held
 
 
 def _make_home(home: Path) -> None:
@@ -262,12 +262,12 @@ def transaction(db: Connection, *, is_synced: bool = True) -> Iterator[None]:
         db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            db.execute("COMMIT")
         except BaseException:
             # A full disk may have rolled back already.
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-        db.execute("COMMIT")
     finally:
         if not is_synced:
             db.execute("PRAGMA synchronous = FULL")

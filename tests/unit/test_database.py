@@ -259,6 +259,18 @@ def _insert_runs(db, raising: type[BaseException] | None = None) -> None:
             raise raising
 
 
+@pytest.mark.parametrize("is_synced", [True, False])
+def test_what_cannot_be_committed_is_told_of_as_what_it_is_and_undone(home, is_synced):
+    with database.opened(home) as db:
+        committing = database.transaction(db, is_synced=is_synced)
+        with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"), committing:  # noqa: PT012
+            db.execute("PRAGMA defer_foreign_keys = ON")
+            db.execute("INSERT INTO log_block (run_id, data) VALUES (99, x'00')")
+        assert not db.in_transaction
+        assert db.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert db.execute("SELECT * FROM log_block").fetchall() == []
+
+
 def test_a_full_disk_is_told_of_and_leaves_everything_as_it_was(home):
     with database.opened(home) as db:
         db.execute("INSERT INTO run (name, created_at) VALUES ('first', 0)")
