@@ -70,7 +70,7 @@ class Delivery:
     """Of the log that a quarantined record came from, when this is such a record."""
 
 
-def no_progress(_done: int, _total: int) -> None:
+def no_progress(*_done: float) -> None:
     """For whoever wants to know none."""
 
 

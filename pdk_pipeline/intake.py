@@ -38,10 +38,6 @@ BatchProgress = Callable[[float], None]
 """Is told how many logs are done, and which part of the next."""
 
 
-def _no_progress(_done: float) -> None:
-    pass
-
-
 # Batches --------------------------------------------------------------------------------------------------------
 
 
@@ -157,7 +153,7 @@ def import_files(
     options: Options,
     *,
     archive: bool = False,
-    progress: BatchProgress = _no_progress,
+    progress: BatchProgress = no_progress,
 ) -> list[Told]:
     """Import logs as they lie there, and leave them there unless `archive`. Returns what came of each.
 
@@ -171,7 +167,7 @@ def import_claims(
     claims: Sequence[str],
     options: Options = FROM_INCOMING,
     *,
-    progress: BatchProgress = _no_progress,
+    progress: BatchProgress = no_progress,
 ) -> list[Told]:
     """Import logs that the spool claimed, and archive them. Returns what came of each.
 
@@ -265,7 +261,7 @@ def _only(told: Told) -> Outcome:
 # What was quarantined -------------------------------------------------------------------------------------------
 
 
-def retry_all(settings: Settings, items: Sequence[str], *, progress: BatchProgress = _no_progress) -> list[Told]:
+def retry_all(settings: Settings, items: Sequence[str], *, progress: BatchProgress = no_progress) -> list[Told]:
     """`retry` each. Returns what came of it."""
     return [_attempted(retry, settings, item, _of_one(progress, number)) for number, item in enumerate(items)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import time
 import warnings
@@ -135,6 +136,7 @@ def quieten(**_: object) -> None:
 @worker_process_init.connect
 def look_for_garbage_seldom(**_: object) -> None:
     """All of Celery is in the memory of a worker, and none of that is garbage."""
+    gc.freeze()
     garbage.seldom()
 
 
