@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import time
 import uuid
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmarks import floor
 from benchmarks.generate import Site, host_names
 from benchmarks.measuring import PDK, Measured, Workplace, in_memory, up
-from pdk_pipeline import database, garbage, intake
+from pdk_pipeline import database, intake
+from pdk_pipeline.cli import NEW_OBJECTS
 from pdk_pipeline.deliveries import Options
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def speed(place: Workplace) -> Iterator[Measured]:
     """Import in this process, once started, against the floor."""
     logs = a_night(place)
     size = in_memory(logs)
-    garbage.seldom()  # as in a command
+    gc.set_threshold(NEW_OBJECTS)  # as in a command
     first = _import(place, logs)
     imports, floors, floor_seconds = [], [], []
     for _ in range(place.repeats):

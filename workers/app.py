@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import time
 import warnings
@@ -11,10 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from celery import Celery, Task
 from celery.platforms import SecurityWarning
-from celery.signals import after_setup_logger, worker_process_init
+from celery.signals import after_setup_logger
 
 import beat_schedule
-from pdk_pipeline import garbage
 from pdk_pipeline.config import settings
 from pdk_pipeline.errors import TaskFailed
 from pdk_pipeline.formats.text import in_one_line
@@ -131,13 +129,6 @@ def quieten(**_: object) -> None:
     """Celery's own lines on each task repeat its whole outcome; `Reporting` says it shorter. Failures stay."""
     for name in ("celery.app.trace", "celery.worker.strategy"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-@worker_process_init.connect
-def look_for_garbage_seldom(**_: object) -> None:
-    """All of Celery is in the memory of a worker, and none of that is garbage."""
-    gc.freeze()
-    garbage.seldom()
 
 
 # Root is warned off for what pickle could do; here messages are JSON and nothing else.
