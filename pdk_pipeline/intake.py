@@ -237,27 +237,6 @@ def _read_ahead(settings: Settings, logs: Sequence[_File | _Claim], options: Opt
         yield read
 
 
-# One log --------------------------------------------------------------------------------------------------------
-
-
-def import_file(settings: Settings, path: Path, options: Options, *, delivery: str, archive: bool = False) -> Outcome:
-    """`import_files`, of one. Raises what it tells: UnreadableLog, UnknownFormat."""
-    (told,) = import_files(settings, [(path, delivery)], options, archive=archive)
-    return _only(told)
-
-
-def import_claimed(settings: Settings, claim: str, options: Options = FROM_INCOMING) -> Outcome:
-    """`import_claims`, of one. Raises what it tells: UnknownClaim, UnreadableLog when it could not be quarantined."""
-    (told,) = import_claims(settings, [claim], options)
-    return _only(told)
-
-
-def _only(told: Told) -> Outcome:
-    if isinstance(told, Outcome):
-        return told
-    raise told
-
-
 # What was quarantined -------------------------------------------------------------------------------------------
 
 

@@ -45,7 +45,19 @@ def take_in(
     """Import a log as `pdk import` does."""
     how = Options(on_duplicate=OnDuplicate.REPLACE if replace else OnDuplicate.KEEP, sender="tests", **options)
     name = delivery or f"test:{next(_deliveries)}"
-    return intake.import_file(settings, path, how, delivery=name, archive=archive)
+    return _only(intake.import_files(settings, [(path, name)], how, archive=archive))
+
+
+def import_claimed(settings: Settings, claim: str) -> Outcome:
+    """Import a log that the spool claimed. Raises what is told of it."""
+    return _only(intake.import_claims(settings, [claim]))
+
+
+def _only(told: list[intake.Told]) -> Outcome:
+    (one,) = told
+    if isinstance(one, Exception):
+        raise one
+    return one
 
 
 def counts(outcome: Outcome) -> dict[str, int]:

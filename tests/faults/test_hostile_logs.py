@@ -10,12 +10,12 @@ import pytest
 import zstandard
 from attrs import evolve
 
-from pdk_pipeline import deliveries, intake, quarantine, spool
+from pdk_pipeline import deliveries, quarantine, spool
 from pdk_pipeline.config import Settings
 from pdk_pipeline.errors import UnreadableLog
 from tests.conftest import log_of, record, rows
 from tests.integration.processes import PDK
-from tests.stored import is_sound, results, take_in
+from tests.stored import import_claimed, is_sound, results, take_in
 
 
 def with_defaults(attributes: int, records: int) -> str:
@@ -107,7 +107,7 @@ def test_one_that_came_to_the_spool_goes_to_the_quarantine_whole(bomb, home: Set
     spool.prepare(home)
     bomb.rename(home.spool / "incoming" / "bomb")
     ((claim, _),) = spool.collect(home).claims
-    outcome = intake.import_claimed(home, claim)
+    outcome = import_claimed(home, claim)
     assert outcome.quarantine_item
     assert "it swells to more than " in outcome.messages[0]
     assert rows(home, "SELECT count(*) FROM result") == [(0,)]

@@ -15,7 +15,7 @@ from pdk_pipeline import config, intake, quarantine, spool
 from pdk_pipeline.errors import LacksFields
 from pdk_pipeline.formats.pdk_writer import record_as_text
 from tests.conftest import REAL_LOGS
-from tests.stored import counts, results, statuses, take_in
+from tests.stored import counts, import_claimed, results, statuses, take_in
 from tests.typed import Terminal
 from tests.unit import reading
 from tests.unit.reports import DATA, SAID, case, junit, suite
@@ -205,7 +205,7 @@ def test_a_report_of_no_run_among_the_incoming_logs_is_quarantined_whole_and_can
     report = DATA / "junit_surefire.xml"
     (home.spool / "incoming" / "junit.xml").write_bytes(report.read_bytes())
     ((claim, _),) = spool.collect(home).claims
-    outcome = intake.import_claimed(home, claim)
+    outcome = import_claimed(home, claim)
     assert (outcome.records, outcome.quarantined) == (1, 1)
     (note,) = quarantine.notes(home)
     assert note.is_whole_file

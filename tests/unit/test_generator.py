@@ -8,9 +8,8 @@ from datetime import date, timedelta
 import pytest
 
 from benchmarks.generate import Site, host_names
-from pdk_pipeline import intake
-from pdk_pipeline.deliveries import Options
 from tests.conftest import rows
+from tests.stored import take_in
 
 SITE = Site(seed=7, hosts=host_names(4), tests=800, log_bytes=300)
 NIGHT = date(2026, 11, 23)
@@ -41,7 +40,7 @@ def test_a_site_writes_the_same_bytes_every_time_and_another_seed_writes_others(
 
 def test_every_record_of_a_night_is_imported(home, tmp_path):
     for path in SITE.night(NIGHT, tmp_path / "logs"):
-        outcome = intake.import_file(home, path, Options(), delivery=path.name)
+        outcome = take_in(home, path)
         assert outcome.accepted == outcome.records > 150
         assert not outcome.warnings
     assert rows(home, "SELECT count(*) FROM result")[0][0] == len(statuses(SITE, NIGHT))

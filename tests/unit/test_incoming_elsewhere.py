@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pdk_pipeline import intake, spool
+from pdk_pipeline import spool
 from pdk_pipeline.config import Settings
 from tests.conftest import log_of, record, rows
+from tests.stored import import_claimed
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -32,7 +33,7 @@ def test_a_log_is_taken_from_there_imported_and_archived(home: Settings, elsewhe
     ((claim, name),) = spool.collect(home).claims
     assert name == "banana"
     assert list(elsewhere.iterdir()) == []
-    outcome = intake.import_claimed(home, claim)
+    outcome = import_claimed(home, claim)
     assert Path(outcome.archived_as).read_text() == log_of(record("t1"))
     assert list((home.spool / "processing").iterdir()) == []
 
@@ -46,9 +47,9 @@ def test_a_log_that_a_killed_sweep_left_there_is_imported_once(home: Settings, e
             spool.collect(home)
     # When there are sweeps again, before and after its import
     ((claim, _),) = spool.collect(home).claims
-    assert intake.import_claimed(home, claim).accepted == 1
+    assert import_claimed(home, claim).accepted == 1
     for again, _ in spool.collect(home).claims:
-        intake.import_claimed(home, again)
+        import_claimed(home, again)
     # Then it is imported once, and nowhere any more
     assert rows(home, "SELECT count(*) FROM import_file") == [(1,)]
     assert list(elsewhere.iterdir()) == list((home.spool / "processing").iterdir()) == []
@@ -76,4 +77,4 @@ def test_a_log_that_grows_while_it_is_copied_waits_for_the_next_sweep(home: Sett
     assert collected.claims == []
     assert collected.left == [f"{home.spool}/incoming/banana: it has changed while it was copied"]
     ((claim, _),) = spool.collect(home).claims
-    assert intake.import_claimed(home, claim).accepted == 2
+    assert import_claimed(home, claim).accepted == 2

@@ -330,7 +330,7 @@ from pathlib import Path
 from pdk_pipeline import config, intake
 from pdk_pipeline.deliveries import Options
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-outcome = intake.import_file(config.settings(), Path(sys.argv[1]), Options(), delivery="d")
+(outcome,) = intake.import_files(config.settings(), [(Path(sys.argv[1]), "d")], Options())
 print(outcome.accepted, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
 """
 
@@ -360,10 +360,9 @@ import sys
 from pathlib import Path
 from pdk_pipeline import config, intake
 from pdk_pipeline.deliveries import Options
-try:
-    intake.import_file(config.settings(), Path(sys.argv[1]), Options(), delivery="big")
-except Exception as error:
-    print(type(error).__name__, error)
+(told,) = intake.import_files(config.settings(), [(Path(sys.argv[1]), "big")], Options())
+if isinstance(told, Exception):
+    print(type(told).__name__, told)
 """
     done = subprocess.run(
         [sys.executable, "-c", script, big],

@@ -25,7 +25,7 @@ from pdk_pipeline import database, deliveries, ingest, intake, ledger, quarantin
 from pdk_pipeline.errors import UnknownClaim, UnreadableLog
 from tests.conftest import log_of, record, rows
 from tests.machine import needs_permissions
-from tests.stored import counts, is_sound, results, spooled, statuses, tables, take_in
+from tests.stored import counts, import_claimed, is_sound, results, spooled, statuses, tables, take_in
 
 BAD = "test_name=bad\nstatus=?\nEND\n\n"
 
@@ -130,7 +130,7 @@ def test_archiving_a_link_archives_the_log_that_it_leads_to(home, make_log, tmp_
 
 def test_a_claimed_log_is_imported_and_archived(home, claimed):
     claim = claimed(log_of(record("a")))
-    outcome = intake.import_claimed(home, claim)
+    outcome = import_claimed(home, claim)
     assert counts(outcome) == {"records": 1, "accepted": 1}
     assert (outcome.file, outcome.sender) == ("a.pdklog", "incoming")
     assert [name.split("/")[0::4] for name in spooled(home)] == [["archive", "a.pdklog"]]
@@ -139,9 +139,9 @@ def test_a_claimed_log_is_imported_and_archived(home, claimed):
 
 def test_a_claim_that_is_finished_with_changes_nothing_and_is_remembered(home, claimed):
     claim = claimed(log_of(record("a")))
-    first = intake.import_claimed(home, claim)
+    first = import_claimed(home, claim)
     before = tables(home), spooled(home)
-    again = intake.import_claimed(home, claim)
+    again = import_claimed(home, claim)
     assert again.is_repeated
     assert counts(again) == counts(first)
     assert (tables(home), spooled(home)) == before
@@ -149,13 +149,13 @@ def test_a_claim_that_is_finished_with_changes_nothing_and_is_remembered(home, c
 
 def test_a_claim_that_never_was_is_an_error(home):
     with pytest.raises(UnknownClaim) as unknown:
-        intake.import_claimed(home, "20261123T060000Z-0123456789ab")
+        import_claimed(home, "20261123T060000Z-0123456789ab")
     assert str(unknown.value) == (
         f"There is no such claimed log: 20261123T060000Z-0123456789ab. Was it claimed in another home than {home.home}?"
     )
     for odd in ("..", "../incoming", "", "/etc"):
         with pytest.raises(UnknownClaim):
-            intake.import_claimed(home, odd)
+            import_claimed(home, odd)
 
 
 def test_a_log_that_grew_while_it_was_imported_goes_back_and_nothing_is_lost(home, claimed, monkeypatch):
@@ -175,11 +175,11 @@ def test_a_log_that_grew_while_it_was_imported_goes_back_and_nothing_is_lost(hom
                 return outcome
 
             monkeypatch.setattr(intake, "take_in", take_in_and_grow)
-            intake.import_claimed(home, claim)
+            import_claimed(home, claim)
             monkeypatch.setattr(intake, "take_in", taken)
         assert (home.spool / "incoming" / "growing.pdklog").exists(), cut
         ((claim, _),) = spool.collect(home).claims
-        intake.import_claimed(home, claim)
+        import_claimed(home, claim)
         assert [row[5:7] for row in results(home) if row[0] == run] == [("a", "P"), ("b", "F"), ("c", "P")]
 
 
@@ -190,7 +190,7 @@ def test_a_claimed_link_is_not_followed(home, claimed, tmp_path):
     log.unlink()
     log.symlink_to(tmp_path / "secret")
     with pytest.raises(UnreadableLog):
-        intake.import_claimed(home, claim)
+        import_claimed(home, claim)
     assert results(home) == []
     assert quarantine.notes(home) == []
 
@@ -202,9 +202,9 @@ def test_a_claimed_log_that_may_not_be_read_stays_until_it_may(home, claimed):
     log.chmod(0)
     for _ in range(4):
         with pytest.raises(UnreadableLog, match="Permission denied"):
-            intake.import_claimed(home, claim)
+            import_claimed(home, claim)
     log.chmod(0o600)
-    assert intake.import_claimed(home, claim).accepted == 1
+    assert import_claimed(home, claim).accepted == 1
 
 
 # Cut off --------------------------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def test_a_bomb_is_quarantined_as_it_came_and_not_unpacked(home, claimed, monkey
     monkeypatch.setenv("PDK_RECORD_LIMIT_MB", "1")
     settings = evolve(home, record_limit_mb=1)
     bomb = gzip.compress(bytes(40 << 20))
-    outcome = intake.import_claimed(settings, claimed(bomb, "bomb"))
+    outcome = import_claimed(settings, claimed(bomb, "bomb"))
     assert counts(outcome) == {"records": 1, "quarantined": 1}
     (note,) = quarantine.notes(home)
     assert note.is_whole_file
@@ -342,7 +342,7 @@ def test_broken_off_at_any_point_and_done_again_it_is_as_done_once(
     spool.prepare(clean)
     (clean.spool / "incoming" / "a.pdklog").write_text(text)
     ((claim, _),) = spool.collect(clean).claims
-    intake.import_claimed(clean, claim)
+    import_claimed(clean, claim)
 
     claim = claimed(text)
     real = getattr(owner, name)
@@ -355,8 +355,8 @@ def test_broken_off_at_any_point_and_done_again_it_is_as_done_once(
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, broken)
         with pytest.raises(Broken):
-            intake.import_claimed(home, claim)
-    outcome = intake.import_claimed(home, claim)
+            import_claimed(home, claim)
+    outcome = import_claimed(home, claim)
     assert counts(outcome) == {"records": 3, "accepted": 2, "quarantined": 1}
     assert _without_delivery(everything(home)) == _without_delivery(everything(clean))
     assert is_sound(home)
@@ -383,7 +383,7 @@ for line in sys.stdin:
     child = os.fork()
     if not child:
         try:
-            intake.import_claimed(evolve(config.settings(), home=Path(home)), claim)
+            intake.import_claims(evolve(config.settings(), home=Path(home)), [claim])
         finally:
             os._exit(0)
     time.sleep(float(seconds))
@@ -407,7 +407,7 @@ def test_killed_at_random_moments_and_done_again_it_is_as_done_once(home, tmp_pa
 
     clean, claim = prepared("clean")
     began = time.perf_counter()
-    intake.import_claimed(clean, claim)
+    import_claimed(clean, claim)
     seconds = time.perf_counter() - began
     expected = _without_delivery(everything(clean))
 
@@ -425,7 +425,7 @@ def test_killed_at_random_moments_and_done_again_it_is_as_done_once(home, tmp_pa
                 killer.stdin.write(f"{settings.home} {claim} {noise.uniform(0, seconds)}\n")
                 killer.stdin.flush()
                 killed += int(killer.stdout.readline()) == signal.SIGKILL
-            intake.import_claimed(settings, claim)
+            import_claimed(settings, claim)
             assert _without_delivery(everything(settings)) == expected
             assert is_sound(settings)
     assert killed > 3
@@ -437,7 +437,7 @@ def test_a_log_that_kills_its_import_every_time_is_quarantined_whole_in_the_end(
     for attempt in range(1, home.most_attempts):
         with database.opened(home) as db:
             assert ledger.begin_attempt(db, f"spool:{claim}") == (attempt, "")  # and then it was killed
-    outcome = intake.import_claimed(home, claim)
+    outcome = import_claimed(home, claim)
     assert counts(outcome) == {"records": 1, "quarantined": 1}
     (note,) = quarantine.notes(home)
     assert note.is_whole_file
@@ -458,8 +458,8 @@ def test_a_log_that_breaks_its_import_every_time_is_quarantined_with_how(home, c
     monkeypatch.setattr(ingest._Rows, "store", broken)
     for _ in range(home.most_attempts - 1):
         with pytest.raises(MemoryError):
-            intake.import_claimed(home, claim)
-    intake.import_claimed(home, claim)
+            import_claimed(home, claim)
+    import_claimed(home, claim)
     assert quarantine.notes(home)[0].reason == (
         "2 imports of it came to nothing, the last one ended with MemoryError: too much"
     )
@@ -478,8 +478,8 @@ def test_a_fault_that_is_not_the_logs_is_not_counted_against_it(home, claimed, m
         patch.setattr(ingest._Rows, "store", broken)
         for _ in range(5):
             with pytest.raises(type(fault)):
-                intake.import_claimed(home, claim)
-    assert intake.import_claimed(home, claim).accepted == 1
+                import_claimed(home, claim)
+    assert import_claimed(home, claim).accepted == 1
 
 
 # Two at once ----------------------------------------------------------------------------------------------------
@@ -493,7 +493,7 @@ def test_two_imports_of_one_claim_at_once_are_one(home, claimed):
 
         def work(claim=claim, start=start, outcomes=outcomes):
             start.wait()
-            outcomes.append(intake.import_claimed(home, claim))
+            outcomes.append(import_claimed(home, claim))
 
         workers = [threading.Thread(target=work) for _ in range(2)]
         for worker in workers:

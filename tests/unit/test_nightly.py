@@ -11,6 +11,7 @@ import pytest
 from pdk_pipeline import config, database, night_steps, nightly, nights, spool
 from pdk_pipeline.config import Settings
 from tests.conftest import log_of, record, rows
+from tests.stored import import_claimed
 
 DAY = 86_400.0
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
@@ -138,7 +139,7 @@ def test_a_step_that_fails_for_a_passing_reason_is_tried_again_with_growing_paus
             continue
         while again := nightly.perform(home, night.id, step.id, step.token, clock):
             for claim, _ in again.logs:
-                nightly.intake.import_claimed(home, claim)
+                import_claimed(home, claim)
             if not again.logs:
                 pauses.append(again.pause)
                 break
@@ -212,11 +213,11 @@ def test_a_night_that_waits_for_its_machines_starts_when_all_have_reported(home:
     nightly.due(home, two - DAY)
     arrive(home, "a", record("t1"), host="banana")
     for claim in spool.collect(home).claims:
-        nightly.intake.import_claimed(home, claim[0])
+        import_claimed(home, claim[0])
     assert nightly.due(home, two + 3600) == []
     arrive(home, "b", record("t1"), host="cherry")
     for claim in spool.collect(home).claims:
-        nightly.intake.import_claimed(home, claim[0])
+        import_claimed(home, claim[0])
     assert nightly.due(home, two + 3700) == [("daily", "daily_2026-11-23", "every host has reported")]
 
 
@@ -242,7 +243,7 @@ def test_what_comes_after_the_night_is_told_of_as_an_addendum_and_only_once(home
     # When another log of its run comes later, and nothing more for a while
     arrive(home, "b", record("t2", "F"), host="cherry")
     for claim, _ in spool.collect(home).claims:
-        nightly.intake.import_claimed(home, claim)
+        import_claimed(home, claim)
     now = max(at for (at,) in rows(home, "SELECT imported_at FROM import_file"))
     with database.writing(home) as db:  # the night was long ago enough, but not forgotten
         db.execute("UPDATE night SET ended_at = ?, told_until = ?", (now - 7200, now - 7200))

@@ -16,7 +16,7 @@ from pdk_pipeline.errors import BackupRefused, BadBackup, DatabaseTooNew, Databa
 from tests.conftest import record, rows
 from tests.machine import needs_permissions
 from tests.purged import clean_all, delete
-from tests.stored import is_sound, results, tables, take_in
+from tests.stored import import_claimed, is_sound, results, tables, take_in
 from tests.typed import Terminal
 
 MONDAY, TUESDAY = "daily_2026-11-23", "daily_2026-11-24"
@@ -311,7 +311,7 @@ def test_the_database_can_be_made_anew_from_the_archive(home, make_log, tmp_path
         spool.prepare(home)
         shutil.move(make_log(name, *records, **head), home.spool / "incoming" / name)
         for claim, _ in spool.collect(home).claims:
-            intake.import_claimed(home, claim)
+            import_claimed(home, claim)
 
     collect("banana.1", record("a", log="first\n"), record("b", "F", tda_x="1"), test_run=MONDAY)
     collect("banana.2", record("a", "E", log="second: too late\n"), record("c"), test_run=MONDAY)

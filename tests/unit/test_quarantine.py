@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pdk_pipeline import database, intake, ledger, quarantine, spool
 from pdk_pipeline.errors import UnknownQuarantineItem
 from tests.conftest import log_of, record, rows
-from tests.stored import counts, results, spooled, statuses, take_in
+from tests.stored import counts, import_claimed, results, spooled, statuses, take_in
 from tests.unit.reading import read, rejections
 from tests.unit.test_pdk_properties import LOGS
 
@@ -289,7 +289,7 @@ def test_a_whole_file_is_tried_again_like_any_other(home):
     with database.opened(home) as db:
         for _ in range(home.most_attempts - 1):
             ledger.begin_attempt(db, f"spool:{claim}")
-    item = intake.import_claimed(home, claim).quarantine_item
+    item = import_claimed(home, claim).quarantine_item
     (note,) = quarantine.notes(home)
     assert note.is_whole_file
     assert list(quarantine.records(home, item)) == []

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pdk_pipeline import database, export, intake, runs, spool
+from pdk_pipeline import database, export, runs, spool
 from pdk_pipeline.config import Settings
 from pdk_pipeline.ledger import Outcome
 from pdk_pipeline.selection import Selection
 from tests.conftest import REAL_LOGS
-from tests.stored import counts, home_in, is_sound, results, take_in
+from tests.stored import counts, home_in, import_claimed, is_sound, results, take_in
 
 ARCHIVE = REAL_LOGS / "kernel_ci_logs.tar.xz"
 RUN = "daily_2025-07-19"
@@ -36,7 +36,7 @@ def taken(tmp_path_factory, logs) -> tuple[Settings, list[Outcome]]:
     spool.prepare(home)
     for log in logs:
         (home.spool / "incoming" / log.name).write_bytes(log.read_bytes())
-    return home, [intake.import_claimed(home, claim) for claim, _ in spool.collect(home).claims]
+    return home, [import_claimed(home, claim) for claim, _ in spool.collect(home).claims]
 
 
 def records_in(log: Path) -> int:

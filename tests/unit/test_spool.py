@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from pdk_pipeline import config, intake, quarantine, spool
+from pdk_pipeline import config, quarantine, spool
 from pdk_pipeline.errors import SpoolUnusable
 from tests.conftest import log_of, record
 from tests.machine import needs_permissions
-from tests.stored import results, spooled
+from tests.stored import import_claimed, results, spooled
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_odd_names_are_claimed_imported_and_archived_under_their_names(home, inc
     assert "\\xff\\xfe" in [name for _, name in collected.claims]
     for claim, name in collected.claims:
         name.encode()  # can be shown
-        assert intake.import_claimed(home, claim).accepted == 1
+        assert import_claimed(home, claim).accepted == 1
     archived = [os.fsencode(path.name) for path in (home.spool / "archive").rglob("*") if path.is_file()]
     assert sorted(archived) == sorted(ODD_NAMES)
     assert len(results(home)) == len(ODD_NAMES)
@@ -308,7 +308,7 @@ def test_two_sweeping_processes_at_once_claim_every_log_once(incoming):
 def test_bytes_from_elsewhere_become_a_claimed_log(home):
     claim = spool.put_claimed(home, "stdin", [log_of().encode(), record("t").encode()])
     assert spool.claimed_file(home, claim).name == "stdin"
-    assert intake.import_claimed(home, claim).accepted == 1
+    assert import_claimed(home, claim).accepted == 1
 
 
 @pytest.mark.parametrize(
