@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmarks import floor
 from benchmarks.generate import Site, host_names
 from benchmarks.measuring import PDK, Measured, Workplace, in_memory, up
-from pdk_pipeline import database, intake
+from pdk_pipeline import database
 from pdk_pipeline.cli import NEW_OBJECTS
-from pdk_pipeline.deliveries import Options
+from pdk_pipeline.intake import importing
+from pdk_pipeline.intake.deliveries import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,8 +50,8 @@ def _import(place: Workplace, logs: Sequence[Path]) -> _Import:
     began, began_processor = time.perf_counter(), _processor_seconds()
     results = 0
     with database.kept_open():
-        for batch in intake.batches(logs, lambda log: log.stat().st_size):
-            for told in intake.import_files(settings, [(log, uuid.uuid4().hex) for log in batch], Options()):
+        for batch in importing.batches(logs, lambda log: log.stat().st_size):
+            for told in importing.import_files(settings, [(log, uuid.uuid4().hex) for log in batch], Options()):
                 if isinstance(told, Exception):
                     raise told
                 results += told.accepted

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import zstandard
 
-from pdk_pipeline import database, ledger
+from pdk_pipeline import database
 from pdk_pipeline.config import Settings
-from pdk_pipeline.reading import COMPRESSION_LEVEL
+from pdk_pipeline.intake import ledger
+from pdk_pipeline.intake.reading import COMPRESSION_LEVEL
 
 if TYPE_CHECKING:
     from benchmarks.measuring import Workplace

@@ -18,10 +18,11 @@ from attrs import evolve
 from benchmarks import large
 from benchmarks.large import MB, TEN_MILLION
 from benchmarks.measuring import PDK, Measured, Workplace, environment_of, up
-from pdk_pipeline import backup, clean, config, database, deletion, retention, runs
+from pdk_pipeline import backup, config, database, runs
 from pdk_pipeline.keep import Keep
+from pdk_pipeline.purge import clean, deletion, retention
+from pdk_pipeline.purge.steps import Time
 from pdk_pipeline.selection import Selection
-from pdk_pipeline.steps import Time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from benchmarks.large import Size
     from pdk_pipeline.config import Settings
-    from pdk_pipeline.steps import Place, Step
+    from pdk_pipeline.purge.steps import Place, Step
 
 PAUSE_SECONDS = 0.05
 

@@ -23,7 +23,8 @@ from redis import Redis
 from benchmarks.generate import Site, host_names
 from benchmarks.importing import NIGHT
 from benchmarks.measuring import PDK, Measured, Workplace
-from pdk_pipeline import contacts, database, spool, subscriptions
+from pdk_pipeline import contacts, database, subscriptions
+from pdk_pipeline.intake import spool
 from pdk_pipeline.subscriptions import EVERY_PROJECT, Kind, Subscription
 from workers import broker, health
 from workers.queues import QUEUES

@@ -14,11 +14,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pdk_pipeline import config, database, quarantine
+from pdk_pipeline import config, database
 from pdk_pipeline.channels import mail, smtp
 from pdk_pipeline.channels.message import is_url
 from pdk_pipeline.config_sources import config_path
 from pdk_pipeline.errors import ChannelDown, DatabaseTooNew, DatabaseTooOld, DatabaseUnusable, NoDatabase
+from pdk_pipeline.intake import quarantine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pdk_pipeline import backup, channels, clean, expected, nights, notify, outbox, retention, runs, spool
+from pdk_pipeline import backup, channels, expected, nights, notify, outbox, runs
 from pdk_pipeline.errors import NightUnfinished, UnknownClass, UnknownRun
+from pdk_pipeline.intake import spool
+from pdk_pipeline.purge import clean, retention
 from pdk_pipeline.selection import Selection
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from pdk_pipeline.config import Settings
     from pdk_pipeline.database import Connection
     from pdk_pipeline.nights import Night, Step
-    from pdk_pipeline.steps import Step as ShortStep
+    from pdk_pipeline.purge.steps import Step as ShortStep
     from pdk_pipeline.timetable import Timetable
 
 PATIENCE_SECONDS = 1800.0

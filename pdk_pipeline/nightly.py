@@ -11,8 +11,9 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pdk_pipeline import database, intake, nights, notify, outbox, runs
+from pdk_pipeline import database, nights, notify, outbox, runs
 from pdk_pipeline.errors import PassingFault, PdkError, UnknownNightClass, UnknownRun
+from pdk_pipeline.intake import importing
 from pdk_pipeline.night_steps import LOGS_AT_ONCE, PATIENCE_SECONDS, STEPS, Again, Kind, LeftOut, StepResult, Work
 from pdk_pipeline.timetable import Timetable
 
@@ -237,8 +238,8 @@ def _import(settings: Settings, logs: Sequence[tuple[str, str]], progress: Calla
     def tell(done: float) -> None:
         progress(before + int(done), len(logs))
 
-    for batch in intake.batches_of_claims(settings, logs):
-        intake.import_claims(settings, [claim for claim, _ in batch], progress=tell)
+    for batch in importing.batches_of_claims(settings, logs):
+        importing.import_claims(settings, [claim for claim, _ in batch], progress=tell)
         before += len(batch)
 
 

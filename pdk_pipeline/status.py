@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pdk_pipeline import database, nights, outbox, quarantine, spool
+from pdk_pipeline import database, nights, outbox
 from pdk_pipeline.doctor import LITTLE_SPACE_BYTES
 from pdk_pipeline.errors import DatabaseTooOld, NoDatabase
+from pdk_pipeline.intake import quarantine, spool
 
 if TYPE_CHECKING:
     from pdk_pipeline.config import Settings

@@ -7,9 +7,10 @@ import time
 from contextlib import closing
 from typing import Any
 
-from pdk_pipeline import clean, database, deletion, runs
+from pdk_pipeline import database, runs
 from pdk_pipeline.config import Settings
-from pdk_pipeline.steps import Step, Time
+from pdk_pipeline.purge import clean, deletion
+from pdk_pipeline.purge.steps import Step, Time
 from tests.stored import is_sound
 
 NOW = 1_795_500_000.0

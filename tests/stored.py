@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from pdk_pipeline import database, intake
+from pdk_pipeline import database
 from pdk_pipeline.config import Settings
-from pdk_pipeline.deliveries import Options
-from pdk_pipeline.ingest import OnDuplicate
-from pdk_pipeline.ledger import Outcome
+from pdk_pipeline.intake import importing
+from pdk_pipeline.intake.deliveries import Options
+from pdk_pipeline.intake.ingest import OnDuplicate
+from pdk_pipeline.intake.ledger import Outcome
 
 _deliveries = itertools.count(1)
 
@@ -45,15 +46,15 @@ def take_in(
     """Import a log as `pdk import` does."""
     how = Options(on_duplicate=OnDuplicate.REPLACE if replace else OnDuplicate.KEEP, sender="tests", **options)
     name = delivery or f"test:{next(_deliveries)}"
-    return _only(intake.import_files(settings, [(path, name)], how, archive=archive))
+    return _only(importing.import_files(settings, [(path, name)], how, archive=archive))
 
 
 def import_claimed(settings: Settings, claim: str) -> Outcome:
     """Import a log that the spool claimed. Raises what is told of it."""
-    return _only(intake.import_claims(settings, [claim]))
+    return _only(importing.import_claims(settings, [claim]))
 
 
-def _only(told: list[intake.Told]) -> Outcome:
+def _only(told: list[importing.Told]) -> Outcome:
     (one,) = told
     if isinstance(one, Exception):
         raise one

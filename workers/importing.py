@@ -6,11 +6,11 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pdk_pipeline import intake, quarantine, spool
 from pdk_pipeline.config import settings
-from pdk_pipeline.deliveries import Options
 from pdk_pipeline.errors import PassingFault, PathRefused, PdkError, in_words
-from pdk_pipeline.ledger import Outcome
+from pdk_pipeline.intake import importing, quarantine, spool
+from pdk_pipeline.intake.deliveries import Options
+from pdk_pipeline.intake.ledger import Outcome
 from workers import broker
 from workers.app import Reporting, app
 from workers.call import label
@@ -19,7 +19,7 @@ from workers.tasks import AGAIN_LATER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pdk_pipeline.intake import BatchProgress, Told
+    from pdk_pipeline.intake.importing import BatchProgress, Told
 
 PARTS = 1000
 """In how many parts the progress of one log is told."""
@@ -33,7 +33,7 @@ def import_logs(
     is_from_elsewhere = not self.request.called_directly and broker.is_networked(broker.address(settings()))
     refused = {path for path, _ in logs if is_from_elsewhere and not _may_be_named(Path(path))}
     told = iter(
-        intake.import_files(
+        importing.import_files(
             settings(),
             [(Path(path), delivery) for path, delivery in logs if path not in refused],
             Options.from_json(options),
@@ -58,13 +58,13 @@ def _may_be_named(path: Path) -> bool:
 @app.task(**AGAIN_LATER, name="import_claimed", bind=True, takes_several=True)
 def import_claimed(self: Reporting, claims: list[str], options: dict[str, Any] | None = None) -> dict[str, Any]:
     """Import logs that the spool has claimed, and archive them."""
-    taken = Options.from_json(options) if options else intake.FROM_INCOMING
-    return _told(self, intake.import_claims(settings(), claims, taken, progress=_progress(self, len(claims))))
+    taken = Options.from_json(options) if options else importing.FROM_INCOMING
+    return _told(self, importing.import_claims(settings(), claims, taken, progress=_progress(self, len(claims))))
 
 
 def hand_over(claims: Sequence[tuple[str, str]], **how: Any) -> None:
     """Have claimed logs imported, claim and name of each. `how`: what else the messages say."""
-    for batch in intake.batches_of_claims(settings(), claims):
+    for batch in importing.batches_of_claims(settings(), claims):
         import_claimed.apply_async(
             ([claim for claim, _ in batch],),
             argsrepr=f"({label([name for _, name in batch])!r})",
@@ -85,7 +85,7 @@ def collect(import_them: bool = True) -> dict[str, Any]:
 @app.task(**AGAIN_LATER, name="quarantine_retry", bind=True, takes_several=True)
 def quarantine_retry(self: Reporting, items: list[str]) -> dict[str, Any]:
     """Import quarantined items again."""
-    return _told(self, intake.retry_all(settings(), items, progress=_progress(self, len(items))))
+    return _told(self, importing.retry_all(settings(), items, progress=_progress(self, len(items))))
 
 
 @app.task(**AGAIN_LATER, name="quarantine_drop")

@@ -1,7 +1,7 @@
 """Tasks that delete, clean, keep and back up runs.
 
-Long work is done in short steps (see `pdk_pipeline.steps`). A command that waits hands over one step after the other,
-each when the one before has ended, so that it sees how far it is and everything else gets its turn in between; when it
+Long work is done in short steps (see `purge.steps`). A command that waits hands over one step after the other, each
+when the one before has ended, so that it sees how far it is and everything else gets its turn in between; when it
 is killed, the rest is left to the next clean. `clean` and `retention` without somebody who waits go on by themselves.
 """
 
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pdk_pipeline import backup as backups
-from pdk_pipeline import clean as cleaning
-from pdk_pipeline import database, deletion, runs
-from pdk_pipeline import retention as keeping
+from pdk_pipeline import database, runs
 from pdk_pipeline.config import settings
-from pdk_pipeline.steps import Place, Time
+from pdk_pipeline.purge import clean as cleaning
+from pdk_pipeline.purge import deletion
+from pdk_pipeline.purge import retention as keeping
+from pdk_pipeline.purge.steps import Place, Time
 from workers.app import Reporting, app
 from workers.queues import CLEANING
 from workers.tasks import AGAIN_LATER
@@ -24,7 +25,7 @@ from workers.tasks import AGAIN_LATER
 if TYPE_CHECKING:
     from celery import Task
 
-    from pdk_pipeline.steps import Step
+    from pdk_pipeline.purge.steps import Step
 
 
 @app.task(**AGAIN_LATER, name="delete_run")

@@ -11,9 +11,10 @@ import hashlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from pdk_pipeline import database, ledger, spool
+from pdk_pipeline import database
 from pdk_pipeline.config import settings
 from pdk_pipeline.errors import LogTooLarge, NoDatabase, NotALog, NotReceived
+from pdk_pipeline.intake import ledger, spool
 from workers import broker, connection, health
 from workers.app import app
 from workers.importing import hand_over

@@ -13,8 +13,9 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING, cast
 
-from pdk_pipeline import config, spool
+from pdk_pipeline import config
 from pdk_pipeline.errors import AlreadyUp, BadSetting, BrokerUnavailable
+from pdk_pipeline.intake import spool
 from workers import broker, connection, redis_server
 from workers.processes import Process, Supervisor
 from workers.queues import DEFAULT, INTAKE, WRITER

@@ -10,9 +10,10 @@ import sqlite3
 import time
 from typing import Any
 
-from pdk_pipeline import database, expected, runs, spool
+from pdk_pipeline import database, expected, runs
 from pdk_pipeline.config import settings
 from pdk_pipeline.errors import PassingFault, PdkError
+from pdk_pipeline.intake import spool
 from pdk_pipeline.selection import Selection
 from workers.app import app
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pdk_pipeline.config import Settings
-    from pdk_pipeline.retention import Going
+    from pdk_pipeline.purge.retention import Going
 
 ONES = {
     "runs": "run",
@@ -49,11 +49,11 @@ def clean(max_seconds: float | None, local: bool, quiet: bool, as_json: bool) ->
     In steps of a fraction of a second, so that imports go on meanwhile. It may be stopped or killed at any time: the
     next clean does the rest.
     """
-    from pdk_pipeline import clean as domain
     from pdk_pipeline.cli.tables import size
     from pdk_pipeline.cli.waiting import in_steps
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
+    from pdk_pipeline.purge import clean as domain
     from workers.dispatch import Call
     from workers.queues import CLEANING
 
@@ -120,10 +120,10 @@ def retention(dry_run: bool, local: bool, quiet: bool, as_json: bool) -> None:
     """
     import time
 
-    from pdk_pipeline import retention as domain
     from pdk_pipeline.cli.waiting import in_steps
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
+    from pdk_pipeline.purge import retention as domain
     from workers.dispatch import Call
     from workers.queues import CLEANING
 

@@ -21,10 +21,10 @@ def collect(local: bool, quiet: bool, as_json: bool) -> int:
     `pdk up` does the same every three minutes. A log that changed within `settle_seconds` is left for the next time;
     what was imported is moved into the archive.
     """
-    from pdk_pipeline import intake
     from pdk_pipeline.cli.imports import Import, finish
     from pdk_pipeline.cli.waiting import outcome
     from pdk_pipeline.config import settings
+    from pdk_pipeline.intake import importing
     from workers.call import Call, label
 
     # The imports are handed over from here, to show how far they are.
@@ -34,7 +34,7 @@ def collect(local: bool, quiet: bool, as_json: bool) -> int:
     if collected["growing"]:
         say(f"{collected['growing']:,} logs changed a moment ago and are left for the next time")
     imports = []
-    for batch in intake.batches_of_claims(settings(), collected["claims"]):
+    for batch in importing.batches_of_claims(settings(), collected["claims"]):
         claims, files = [claim for claim, _ in batch], [file for _, file in batch]
         imports.append(Import(Call("import_claimed", (claims,), label(files)), files))
     if not imports and not quiet and not as_json:

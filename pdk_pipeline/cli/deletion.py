@@ -89,9 +89,9 @@ def _named(names: Sequence[str], *, wild: bool) -> tuple[list[Run], list[str]]:
 
 
 def _counted(runs: Sequence[Run], wanted: Selection) -> Iterator[tuple[Row, str]]:
-    from pdk_pipeline import deletion
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
+    from pdk_pipeline.purge import deletion
 
     would = "would be removed" if wanted.as_json() else "would be hidden"
     with reading(settings()) as db:
@@ -134,10 +134,10 @@ def _hidden(runs: Sequence[Run], *, local: bool) -> Iterator[tuple[Row, str]]:
 
 def _part_removed(run: Run, wanted: Selection, *, local: bool, is_quiet: bool) -> int:
     """Remove the selected results of a run. Returns how many they were."""
-    from pdk_pipeline import deletion
     from pdk_pipeline.cli.waiting import in_steps
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
+    from pdk_pipeline.purge import deletion
     from workers.dispatch import Call
 
     with reading(settings()) as db:
@@ -165,10 +165,10 @@ def undelete_run(name: str | None, local: bool, as_json: bool) -> None:
 
     Without a RUN it lists those that are deleted and not yet removed.
     """
-    from pdk_pipeline import deletion
     from pdk_pipeline.cli.waiting import outcome
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
+    from pdk_pipeline.purge import deletion
     from workers.dispatch import Call
 
     if name is None:
@@ -184,10 +184,10 @@ def undelete_run(name: str | None, local: bool, as_json: bool) -> None:
 
 
 def _list_deleted(*, as_json: bool) -> None:
-    from pdk_pipeline import deletion
     from pdk_pipeline.cli.tables import print_table, when
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
+    from pdk_pipeline.purge import deletion
 
     with reading(settings()) as db:
         found = [(run, deletion.results_of(db, run.id)) for run in deletion.deleted(db)]

@@ -65,8 +65,8 @@ def import_(
     compressed with gzip, zstandard or xz.
     """
     from pdk_pipeline.config import settings
-    from pdk_pipeline.deliveries import Options, sender
-    from pdk_pipeline.ingest import OnDuplicate
+    from pdk_pipeline.intake.deliveries import Options, sender
+    from pdk_pipeline.intake.ingest import OnDuplicate
 
     options = Options(
         {name: value.strip() for name, value in defaults.items() if value}, OnDuplicate(on_duplicate), format_, sender()
@@ -88,7 +88,7 @@ def _imports(
     """Tasks for the files, in their order; and those that are not there, as `finish` tells of them."""
     import uuid
 
-    from pdk_pipeline import intake, spool
+    from pdk_pipeline.intake import importing, spool
     from workers.call import Call, label
 
     imports = []
@@ -111,7 +111,7 @@ def _imports(
             say(f"{file}: a directory, left alone; the logs in it are {os.path.join(file, '*')}")  # noqa: PTH118
         else:
             sizes[file] = about.st_size
-    for batch in intake.batches(sizes, sizes.__getitem__):
+    for batch in importing.batches(sizes, sizes.__getitem__):
         # A link keeps the name that it was given.
         logs = [[os.path.abspath(path), uuid.uuid4().hex] for path in batch]  # noqa: PTH100
         names = [spool.shown(path) for path in batch]

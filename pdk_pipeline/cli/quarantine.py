@@ -21,9 +21,9 @@ def list_(as_json: bool) -> None:
     """List what is in the quarantine, the oldest first."""
     from dataclasses import asdict
 
-    from pdk_pipeline import quarantine as domain
     from pdk_pipeline.cli.tables import print_table, when
     from pdk_pipeline.config import settings
+    from pdk_pipeline.intake import quarantine as domain
 
     notes = domain.notes(settings())
     if as_json:
@@ -46,9 +46,9 @@ def show(item: str, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from pdk_pipeline import quarantine as domain
     from pdk_pipeline.cli.tables import when
     from pdk_pipeline.config import settings
+    from pdk_pipeline.intake import quarantine as domain
 
     note = domain.note(settings(), item)
     content = domain.content_path(settings(), note.id)
@@ -74,9 +74,9 @@ def show(item: str, as_json: bool) -> None:
 @as_json
 def retry(items: tuple[str, ...], local: bool, as_json: bool) -> int:
     """Import items again, mended or not. What is still bad stays here; what was good is archived."""
-    from pdk_pipeline import quarantine as domain
     from pdk_pipeline.cli.imports import Import, finish
     from pdk_pipeline.config import settings
+    from pdk_pipeline.intake import quarantine as domain
     from workers.dispatch import Call
 
     notes = [domain.note(settings(), item) for item in items]
@@ -90,9 +90,9 @@ def retry(items: tuple[str, ...], local: bool, as_json: bool) -> int:
 @as_json
 def drop(items: tuple[str, ...], local: bool, as_json: bool) -> None:
     """Delete items for good."""
-    from pdk_pipeline import quarantine as domain
     from pdk_pipeline.cli.waiting import outcome
     from pdk_pipeline.config import settings
+    from pdk_pipeline.intake import quarantine as domain
     from workers.dispatch import Call
 
     notes = [domain.note(settings(), item) for item in items]  # all of them are there, or none is dropped

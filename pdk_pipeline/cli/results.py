@@ -33,10 +33,11 @@ def show(run: str, tests: tuple[str, ...], most: int, as_json: bool, **where: tu
 
     In TEST, * and ? are wildcards.
     """
-    from pdk_pipeline import lookup, runs, trim
+    from pdk_pipeline import lookup, runs
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
     from pdk_pipeline.errors import UnknownTest
+    from pdk_pipeline.purge import trim
 
     wanted = selection(where, tests)
     with reading(settings()) as db:

@@ -62,7 +62,7 @@ def in_steps(
     is_quiet: bool = False,
     max_seconds: float | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """What came of each step of long work (`pdk_pipeline.steps`): a call at a time, so that others get their turn.
+    """What came of each step of long work (`purge.steps`): a call at a time, so that others get their turn.
 
     `make_call` is told where to go on. `total`: about how much there is to remove. After `max_seconds` no further step
     is begun. Raises the error that ended one.

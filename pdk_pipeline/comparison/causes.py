@@ -6,8 +6,8 @@ import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from pdk_pipeline import ledger
 from pdk_pipeline.comparison.changes import Cause, CauseKind
+from pdk_pipeline.intake import ledger
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

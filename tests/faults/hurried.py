@@ -6,7 +6,8 @@ Logs are read ahead however small they are, so that readers can be killed too.
 from __future__ import annotations
 
 import beat_schedule
-from pdk_pipeline import nightly, nights, reading_ahead
+from pdk_pipeline import nightly, nights
+from pdk_pipeline.intake import reading_ahead
 from workers import receiving
 from workers.app import app
 

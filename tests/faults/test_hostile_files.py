@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pdk_pipeline import spool, status
+from pdk_pipeline import status
 from pdk_pipeline.config import Settings
+from pdk_pipeline.intake import spool
 from tests.conftest import log_of, record, rows
 from tests.machine import needs_permissions
 from workers.queues import INTAKE, WRITER

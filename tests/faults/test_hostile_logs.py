@@ -10,9 +10,9 @@ import pytest
 import zstandard
 from attrs import evolve
 
-from pdk_pipeline import deliveries, quarantine, spool
 from pdk_pipeline.config import Settings
 from pdk_pipeline.errors import UnreadableLog
+from pdk_pipeline.intake import deliveries, quarantine, spool
 from tests.conftest import log_of, record, rows
 from tests.integration.processes import PDK
 from tests.stored import import_claimed, is_sound, results, take_in

@@ -6,8 +6,8 @@ import os
 import time
 import warnings
 
-from pdk_pipeline import spool
 from pdk_pipeline.config import Settings
+from pdk_pipeline.intake import spool
 from tests.integration import mortal
 
 

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from pdk_pipeline import config, database, night_steps, nightly, nights, spool
+from pdk_pipeline import config, database, night_steps, nightly, nights
 from pdk_pipeline.config import Settings
+from pdk_pipeline.intake import spool
 from tests import stored
 from tests.conftest import log_of, record, rows
 from workers import health, receiving, sending

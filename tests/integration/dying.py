@@ -13,8 +13,10 @@ import signal
 import sys
 from pathlib import Path
 
-from pdk_pipeline import backup, clean, config, database, deletion, ledger, retention, runs, trim
+from pdk_pipeline import backup, config, database, runs
 from pdk_pipeline.config import Settings
+from pdk_pipeline.intake import ledger
+from pdk_pipeline.purge import clean, deletion, retention, trim
 from pdk_pipeline.selection import Selection
 from tests.purged import NOW, Once
 

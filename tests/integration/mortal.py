@@ -1,6 +1,6 @@
 """Death at a chosen step, for a worker that is started with `--include=tests.integration.mortal`.
 
-DIES names the step, "after pdk_pipeline.spool.receive": where that function is called the process kills itself.
+DIES names the step, "after pdk_pipeline.intake.spool.receive": where that function is called the process kills itself.
 """
 
 from __future__ import annotations

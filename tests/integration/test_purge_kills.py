@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import large as large_database
-from pdk_pipeline import backup, database, deletion, expected, runs
+from pdk_pipeline import backup, database, expected, runs
 from pdk_pipeline.config import Settings
+from pdk_pipeline.purge import deletion
 from pdk_pipeline.selection import Selection
 from tests.conftest import record, rows
 from tests.integration import dying

@@ -249,8 +249,8 @@ class Submitting(threading.Thread):
 
 
 STEPS = [
-    "before pdk_pipeline.spool.receive",
-    "after pdk_pipeline.spool.receive",
+    "before pdk_pipeline.intake.spool.receive",
+    "after pdk_pipeline.intake.spool.receive",
     "after redis:Redis.delete",
     "before celery.backends.redis:RedisBackend.mark_as_done",
     "after celery.backends.redis:RedisBackend.mark_as_done",

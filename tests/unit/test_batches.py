@@ -9,25 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdk_pipeline import database, durable, intake, spool
+from pdk_pipeline import database, durable
 from pdk_pipeline.config import Settings
 from pdk_pipeline.database import Connection
-from pdk_pipeline.deliveries import Delivery
 from pdk_pipeline.errors import UnreadableLog
-from pdk_pipeline.ledger import Outcome
+from pdk_pipeline.intake import importing, spool
+from pdk_pipeline.intake.deliveries import Delivery
+from pdk_pipeline.intake.ledger import Outcome
 from tests.conftest import log_of, record, rows
 from workers.importing import import_logs
 
 
-@given(st.lists(st.one_of(st.integers(0, 1 << 16), st.integers(0, 2 * intake.BATCH_BYTES)), max_size=400))
+@given(st.lists(st.one_of(st.integers(0, 1 << 16), st.integers(0, 2 * importing.BATCH_BYTES)), max_size=400))
 def test_batches_are_bounded_and_leave_nothing_out(sizes):
-    batches = list(intake.batches(sizes, lambda size: size))
+    batches = list(importing.batches(sizes, lambda size: size))
     assert [size for batch in batches for size in batch] == sizes
     for batch in batches:
-        assert len(batch) == 1 or (len(batch) <= intake.BATCH_LOGS and sum(batch) <= intake.BATCH_BYTES)
+        assert len(batch) == 1 or (len(batch) <= importing.BATCH_LOGS and sum(batch) <= importing.BATCH_BYTES)
     # and no two that follow each other are both nearly empty
     for one, other in pairwise(batches):
-        assert len(one) >= intake.BATCH_LOGS or sum(one) + other[0] > intake.BATCH_BYTES
+        assert len(one) >= importing.BATCH_LOGS or sum(one) + other[0] > importing.BATCH_BYTES
 
 
 @pytest.fixture
@@ -39,14 +40,14 @@ def logs(make_log) -> list[list[str]]:
 def fails(monkeypatch) -> dict[str, list[BaseException]]:
     """What importing a log ends with, by delivery, one time after the other."""
     failures: dict[str, list[BaseException]] = {}
-    real = intake.take_in
+    real = importing.take_in
 
     def take_in(settings: Settings, db: Connection, delivery: Delivery, *how) -> Outcome:
         if failures.get(delivery.id):
             raise failures[delivery.id].pop()
         return real(settings, db, delivery, *how)
 
-    monkeypatch.setattr(intake, "take_in", take_in)
+    monkeypatch.setattr(importing, "take_in", take_in)
     return failures
 
 
@@ -97,7 +98,7 @@ def test_no_log_leaves_its_place_before_the_disk_holds_what_stands_in_it(claims,
 
     monkeypatch.setattr(durable, "sync", watched)
     with database.kept_open():
-        told = intake.import_claims(home, claims)
+        told = importing.import_claims(home, claims)
     # Then the journal of all that was stored is made safe once, and nothing was archived before
     assert [one.accepted for one in told] == [1, 1, 1]
     assert [found for name, found in seen if name == "pdk.db-wal"] == [[]]
@@ -114,7 +115,7 @@ def test_of_a_database_elsewhere_the_journal_there_is_made_safe(claims, home: Se
     synced: list[Path] = []
     monkeypatch.setattr(durable, "sync", synced.append)
     with database.kept_open():
-        intake.import_claims(home, claims)
+        importing.import_claims(home, claims)
     assert tmp_path / "disk" / "large.db-wal" in synced
 
 
@@ -125,10 +126,10 @@ def test_when_the_disk_cannot_be_made_to_hold_it_nothing_leaves_its_place(claims
     with monkeypatch.context() as patch, database.kept_open():
         patch.setattr(durable, "sync", broken)
         with pytest.raises(OSError, match="Input/output error"):
-            intake.import_claims(home, claims)
+            importing.import_claims(home, claims)
         assert archived(home) == []
     # and the same task once more finds them stored, and archives them
-    assert [one.is_repeated for one in intake.import_claims(home, claims)] == [True] * 3
+    assert [one.is_repeated for one in importing.import_claims(home, claims)] == [True] * 3
     assert archived(home) == ["a", "b", "c"]
     assert rows(home, "SELECT count(*) FROM result") == [(3,)]
 
@@ -136,7 +137,7 @@ def test_when_the_disk_cannot_be_made_to_hold_it_nothing_leaves_its_place(claims
 def test_of_an_import_that_is_interrupted_what_is_in_is_archived(claims, home: Settings, fails):
     fails[f"spool:{claims[2]}"] = [KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):
-        intake.import_claims(home, claims)
+        importing.import_claims(home, claims)
     assert archived(home) == ["a", "b"]
     assert rows(home, "SELECT test_name FROM result_scalar ORDER BY 1") == [("a",), ("b",)]
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdk_pipeline import config, intake, quarantine, spool
+from pdk_pipeline import config
 from pdk_pipeline.errors import LacksFields
 from pdk_pipeline.formats.pdk_writer import record_as_text
+from pdk_pipeline.intake import importing, quarantine, spool
 from tests.conftest import REAL_LOGS
 from tests.stored import counts, import_claimed, results, statuses, take_in
 from tests.typed import Terminal
@@ -161,11 +162,11 @@ def test_a_mended_record_of_a_report_is_imported_where_it_belongs(home, tmp_path
     content = quarantine.content_path(home, item)
 
     # Not mended, it stays as it is
-    outcome = intake.retry(home, item)
+    outcome = importing.retry(home, item)
     assert (outcome.quarantine_item, outcome.quarantined) == (item, 2)
 
     content.write_text(content.read_text().replace("1 < 2", "1 &lt; 2").replace('"say "c""', '"c"'))
-    outcome = intake.retry(home, item)
+    outcome = importing.retry(home, item)
     assert counts(outcome) == {"records": 2, "accepted": 2}
     assert outcome.quarantine_item is None
     assert statuses(home) == {
@@ -184,7 +185,7 @@ def test_bad_records_of_several_suites_are_mended_each_in_its_own(home, tmp_path
     assert (outcome.accepted, outcome.quarantined) == (0, 4)
     content = quarantine.content_path(home, outcome.quarantine_item)
     content.write_text(content.read_text().replace("a & b", "a &amp; b").replace("</te\n", "</testcase>\n"))
-    outcome = intake.retry(home, outcome.quarantine_item)
+    outcome = importing.retry(home, outcome.quarantine_item)
     assert (outcome.accepted, outcome.quarantined) == (4, 0)
     assert [(row[2], row[5]) for row in results(home)] == [
         ("apple", "one/x"), ("pear", "two/x"), ("pear", "two/y"), ("unknown", "three/calib/FlatTest/cut"),
@@ -211,7 +212,7 @@ def test_a_report_of_no_run_among_the_incoming_logs_is_quarantined_whole_and_can
     assert note.is_whole_file
     assert "no test_run, no project. Give -test_run= and -project=" in note.reason
     with pytest.raises(LacksFields):
-        intake.retry(home, note.id)
+        importing.retry(home, note.id)
     assert pdk("import", quarantine.content_path(home, note.id), *GIVEN, "--local").status == 0
     assert len(results(home)) == 11
 

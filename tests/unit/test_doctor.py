@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from pdk_pipeline import database, doctor, spool
+from pdk_pipeline import database, doctor
 from pdk_pipeline.doctor import State
+from pdk_pipeline.intake import spool
 from tests.conftest import record
 from tests.machine import needs_permissions
 from tests.stored import take_in

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pdk_pipeline import spool
 from pdk_pipeline.config import Settings
+from pdk_pipeline.intake import spool
 from tests.conftest import log_of, record, rows
 from tests.stored import import_claimed
 

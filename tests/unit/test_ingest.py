@@ -11,7 +11,8 @@ import sys
 import pytest
 from attrs import evolve
 
-from pdk_pipeline import database, reading
+from pdk_pipeline import database
+from pdk_pipeline.intake import reading
 from tests.conftest import log_of, record, rows
 from tests.stored import counts, is_sound, results, statuses, tables, take_in
 
@@ -327,10 +328,11 @@ def test_a_log_of_very_many_runs_is_packed_all_the_same(home, tmp_path, monkeypa
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from pdk_pipeline import config, intake
-from pdk_pipeline.deliveries import Options
+from pdk_pipeline import config
+from pdk_pipeline.intake import importing
+from pdk_pipeline.intake.deliveries import Options
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-(outcome,) = intake.import_files(config.settings(), [(Path(sys.argv[1]), "d")], Options())
+(outcome,) = importing.import_files(config.settings(), [(Path(sys.argv[1]), "d")], Options())
 print(outcome.accepted, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
 """
 
@@ -358,9 +360,10 @@ def test_a_full_disk_leaves_everything_as_it_was(home, make_log):
     script = """
 import sys
 from pathlib import Path
-from pdk_pipeline import config, intake
-from pdk_pipeline.deliveries import Options
-(told,) = intake.import_files(config.settings(), [(Path(sys.argv[1]), "big")], Options())
+from pdk_pipeline import config
+from pdk_pipeline.intake import importing
+from pdk_pipeline.intake.deliveries import Options
+(told,) = importing.import_files(config.settings(), [(Path(sys.argv[1]), "big")], Options())
 if isinstance(told, Exception):
     print(type(told).__name__, told)
 """

@@ -21,8 +21,9 @@ import pytest
 import zstandard
 from attrs import evolve
 
-from pdk_pipeline import database, deliveries, ingest, intake, ledger, quarantine, reading, spool
+from pdk_pipeline import database
 from pdk_pipeline.errors import UnknownClaim, UnreadableLog
+from pdk_pipeline.intake import deliveries, importing, ingest, ledger, quarantine, reading, spool
 from tests.conftest import log_of, record, rows
 from tests.machine import needs_permissions
 from tests.stored import counts, import_claimed, is_sound, results, spooled, statuses, tables, take_in
@@ -166,7 +167,7 @@ def test_a_log_that_grew_while_it_was_imported_goes_back_and_nothing_is_lost(hom
         claim = claimed(text[:cut], "growing.pdklog")
         # It grows after the import has read it, through the handle that its writer still has.
         with next((home.spool / "processing" / claim).iterdir()).open("a") as writer:
-            taken = intake.take_in
+            taken = importing.take_in
 
             def take_in_and_grow(*args, writer=writer, text=text, cut=cut, taken=taken):
                 outcome = taken(*args)
@@ -174,9 +175,9 @@ def test_a_log_that_grew_while_it_was_imported_goes_back_and_nothing_is_lost(hom
                 writer.flush()
                 return outcome
 
-            monkeypatch.setattr(intake, "take_in", take_in_and_grow)
+            monkeypatch.setattr(importing, "take_in", take_in_and_grow)
             import_claimed(home, claim)
-            monkeypatch.setattr(intake, "take_in", taken)
+            monkeypatch.setattr(importing, "take_in", taken)
         assert (home.spool / "incoming" / "growing.pdklog").exists(), cut
         ((claim, _),) = spool.collect(home).claims
         import_claimed(home, claim)
@@ -377,13 +378,14 @@ KILL = """
 import os, signal, sys, time
 from pathlib import Path
 from attrs import evolve
-from pdk_pipeline import config, intake
+from pdk_pipeline import config
+from pdk_pipeline.intake import importing
 for line in sys.stdin:
     home, claim, seconds = line.split()
     child = os.fork()
     if not child:
         try:
-            intake.import_claims(evolve(config.settings(), home=Path(home)), [claim])
+            importing.import_claims(evolve(config.settings(), home=Path(home)), [claim])
         finally:
             os._exit(0)
     time.sleep(float(seconds))

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pdk_pipeline import config, database, night_steps, nightly, nights, spool
+from pdk_pipeline import config, database, night_steps, nightly, nights
 from pdk_pipeline.config import Settings
+from pdk_pipeline.intake import spool
 from tests.conftest import log_of, record, rows
 from tests.stored import import_claimed
 
@@ -84,14 +85,14 @@ def test_a_bad_log_does_not_hold_up_the_night(home: Settings):
 def test_a_log_that_cannot_be_imported_is_named_and_the_rest_goes_on(home: Settings, monkeypatch):
     arrive(home, "good", record("t1"))
     arrive(home, "stuck", record("t2"), host="cherry")
-    real = nightly.intake.take_in
+    real = nightly.importing.take_in
 
     def full_disk(settings, db, delivery, *how):
         if delivery.name == "stuck":
             raise OSError(28, "No space left on device")
         return real(settings, db, delivery, *how)
 
-    monkeypatch.setattr(nightly.intake, "take_in", full_disk)
+    monkeypatch.setattr(nightly.importing, "take_in", full_disk)
     night, steps = do_night(home)
     assert night.ended_at
     assert steps["import"].state == "failed"

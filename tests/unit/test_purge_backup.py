@@ -11,8 +11,9 @@ from contextlib import closing
 
 import pytest
 
-from pdk_pipeline import backup, config, database, quarantine, spool, writer_lock
+from pdk_pipeline import backup, config, database, writer_lock
 from pdk_pipeline.errors import BackupRefused, BadBackup, DatabaseTooNew, DatabaseUnusable, NoDatabase, WriterBusy
+from pdk_pipeline.intake import quarantine, spool
 from tests.conftest import record, rows
 from tests.machine import needs_permissions
 from tests.purged import clean_all, delete
@@ -305,7 +306,7 @@ def test_while_anybody_writes_or_reads_nothing_is_restored(report, home, tmp_pat
 
 def test_the_database_can_be_made_anew_from_the_archive(home, make_log, tmp_path, monkeypatch):
     # Given nights whose logs came through incoming/, with duplicates, and a record that was mended in the quarantine
-    from pdk_pipeline import intake
+    from pdk_pipeline.intake import importing
 
     def collect(name: str, *records: str, **head: str) -> None:
         spool.prepare(home)
@@ -321,7 +322,7 @@ def test_the_database_can_be_made_anew_from_the_archive(home, make_log, tmp_path
     mended = quarantine.content_path(home, note.id)
     mended.write_bytes(mended.read_bytes().replace(b"status=X", b"status=E"))
     os.utime(mended, ns=(1, 1))
-    intake.retry(home, note.id)
+    importing.retry(home, note.id)
     before = results(home)
     assert len(before) == 6
     # When another home imports what lies in the archive, in the order in which it was archived

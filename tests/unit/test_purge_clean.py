@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pdk_pipeline import clean, database, deletion, expected, ledger, quarantine, runs, steps
+from pdk_pipeline import database, expected, runs
+from pdk_pipeline.intake import ledger, quarantine
+from pdk_pipeline.purge import clean, deletion, steps
 from pdk_pipeline.selection import Selection
 from tests.conftest import record, rows
 from tests.purged import Once, assert_whole, clean_all, delete, left_over

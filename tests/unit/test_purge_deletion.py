@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from pdk_pipeline import clean, database, deletion, runs
+from pdk_pipeline import database, runs
 from pdk_pipeline.errors import RunGone, ValuableRun
+from pdk_pipeline.purge import clean, deletion
+from pdk_pipeline.purge.steps import Time
 from pdk_pipeline.selection import Selection
-from pdk_pipeline.steps import Time
 from tests.conftest import record, rows
 from tests.purged import Once, assert_whole, clean_all, delete
 from tests.stored import results, statuses, take_in

@@ -16,9 +16,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pdk_pipeline import clean, database, deletion, expected, ledger, runs
+from pdk_pipeline import database, expected, runs
 from pdk_pipeline.config import Settings
 from pdk_pipeline.errors import RunGone, RunNameTaken, ValuableRun
+from pdk_pipeline.intake import ledger
+from pdk_pipeline.purge import clean, deletion
 from pdk_pipeline.selection import Selection
 from tests.conftest import log_of, record
 from tests.purged import Once, assert_whole, clean_all, delete, left_over

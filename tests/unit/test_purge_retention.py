@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pdk_pipeline import config, database, quarantine, retention, runs, spool, trim
+from pdk_pipeline import config, database, runs
 from pdk_pipeline.config import Settings
 from pdk_pipeline.errors import BadSetting
-from pdk_pipeline.steps import Step
+from pdk_pipeline.intake import quarantine, spool
+from pdk_pipeline.purge import retention, trim
+from pdk_pipeline.purge.steps import Step
 from tests.conftest import record, rows
 from tests.purged import Once, assert_whole, clean_all
 from tests.stored import results, take_in

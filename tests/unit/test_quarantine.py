@@ -11,8 +11,9 @@ from attrs import evolve
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pdk_pipeline import database, intake, ledger, quarantine, spool
+from pdk_pipeline import database
 from pdk_pipeline.errors import UnknownQuarantineItem
+from pdk_pipeline.intake import importing, ledger, quarantine, spool
 from tests.conftest import log_of, record, rows
 from tests.stored import counts, import_claimed, results, spooled, statuses, take_in
 from tests.unit.reading import read, rejections
@@ -94,7 +95,7 @@ def test_a_record_too_large_to_hold_is_kept_whole(home, tmp_path):
     assert place.reason == "the record is larger than 1 MB"
     assert len(text) == quarantine.SHOWN_BYTES
     # With a limit that it fits into it is a result.
-    assert counts(intake.retry(home, outcome.quarantine_item)) == {"records": 1, "accepted": 1}
+    assert counts(importing.retry(home, outcome.quarantine_item)) == {"records": 1, "accepted": 1}
     assert quarantine.notes(home) == []
 
 
@@ -137,7 +138,7 @@ def test_a_damaged_note_does_not_hide_the_other_items(home, make_log, item, note
         other: "line 10",
     }
     mend(home, item)
-    assert counts(intake.retry(home, item)) == {"records": 1, "accepted": 1}
+    assert counts(importing.retry(home, item)) == {"records": 1, "accepted": 1}
     assert [note.id for note in quarantine.notes(home)] == [other]
 
 
@@ -168,7 +169,7 @@ def test_once_edited_the_texts_are_not_cut_out_of_the_wrong_places(home, item):
 
 def test_a_mended_record_is_imported_and_archived(home, item):
     mend(home, item)
-    outcome = intake.retry(home, item)
+    outcome = importing.retry(home, item)
     assert counts(outcome) == {"records": 1, "accepted": 1}
     assert outcome.file.endswith("a.pdklog (mended)")
     assert statuses(home) == {"good": "P", "bad": "E"}
@@ -180,14 +181,14 @@ def test_a_mended_record_is_imported_and_archived(home, item):
 
 def test_an_unmended_record_stays_and_can_be_mended_later(home, item):
     for _ in range(5):
-        outcome = intake.retry(home, item)
+        outcome = importing.retry(home, item)
         assert counts(outcome) == {"records": 1, "quarantined": 1}
         assert outcome.quarantine_item == item
         assert not outcome.is_repeated
     (note,) = quarantine.notes(home)
     assert note.file.endswith("a.pdklog")
     mend(home, item)
-    assert counts(intake.retry(home, item)) == {"records": 1, "accepted": 1}
+    assert counts(importing.retry(home, item)) == {"records": 1, "accepted": 1}
     assert rows(home, "SELECT * FROM import_attempt") == []
 
 
@@ -195,18 +196,18 @@ def test_of_a_half_mended_item_the_rest_stays_as_a_new_item(home, make_log):
     log = make_log("a.pdklog", BAD, BAD.replace("bad", "worse").replace("?", "!"), CUT)
     item = take_in(home, log).quarantine_item
     mend(home, item)
-    outcome = intake.retry(home, item)
+    outcome = importing.retry(home, item)
     assert counts(outcome) == {"records": 3, "accepted": 1, "quarantined": 2}
     (note,) = quarantine.notes(home)
     assert note.id == outcome.quarantine_item != item
     assert note.file.endswith("a.pdklog (mended)")
     mend(home, note.id, "status=!", "status=F")
-    outcome = intake.retry(home, note.id)
+    outcome = importing.retry(home, note.id)
     assert counts(outcome) == {"records": 2, "accepted": 1, "quarantined": 1}
     (note,) = quarantine.notes(home)
     assert note.file.endswith("a.pdklog (mended)")
     content(home, note.id).write_text(content(home, note.id).read_text() + "\n\nEND\n")
-    intake.retry(home, note.id)
+    importing.retry(home, note.id)
     assert statuses(home) == {"bad": "E", "worse": "F", "cut": "F"}
     assert quarantine.notes(home) == []
 
@@ -217,18 +218,18 @@ def test_the_options_of_the_import_hold_when_it_is_tried_again(home, make_log, t
     defaults = {"test_run": "daily_2026-11-23", "context": "py311"}
     item = take_in(home, tmp_path / "log", defaults=defaults, replace=True).quarantine_item
     mend(home, item)
-    assert counts(intake.retry(home, item)) == {"records": 1, "duplicates": 1, "replaced": 1}
+    assert counts(importing.retry(home, item)) == {"records": 1, "duplicates": 1, "replaced": 1}
     assert statuses(home) == {"bad": "E"}
 
 
 def test_a_retry_that_comes_twice_is_one(home, item):
     mend(home, item)
-    first = intake.retry(home, item)
-    again = intake.retry(home, item)
+    first = importing.retry(home, item)
+    again = importing.retry(home, item)
     assert again.is_repeated
     assert counts(again) == counts(first)
     with pytest.raises(UnknownQuarantineItem):
-        intake.retry(home, "000000000000")
+        importing.retry(home, "000000000000")
 
 
 @pytest.mark.parametrize("point", ["take_in", "archive", "unlink", "drop"])
@@ -238,19 +239,19 @@ def test_a_retry_that_was_killed_is_ended_by_the_next_one(home, item, monkeypatc
     def killed(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    def take_in_and_be_killed(*args, taken=intake.take_in):
+    def take_in_and_be_killed(*args, taken=importing.take_in):
         taken(*args)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         if point == "take_in":
-            patch.setattr(intake, point, take_in_and_be_killed)
+            patch.setattr(importing, point, take_in_and_be_killed)
         else:
             owner = {"archive": spool, "unlink": Path, "drop": quarantine}[point]
             patch.setattr(owner, point, killed)
         with pytest.raises(KeyboardInterrupt):
-            intake.retry(home, item)
-    outcome = intake.retry(home, item)
+            importing.retry(home, item)
+    outcome = importing.retry(home, item)
     assert outcome.is_repeated
     assert statuses(home) == {"good": "P", "bad": "E"}
     assert quarantine.notes(home) == []
@@ -259,7 +260,7 @@ def test_a_retry_that_was_killed_is_ended_by_the_next_one(home, item, monkeypatc
 
 def test_what_is_edited_while_it_is_imported_stays_to_be_tried_again(home, item, monkeypatch):
     mend(home, item)
-    taken = intake.take_in
+    taken = importing.take_in
 
     def take_in_and_edit(*args):
         outcome = taken(*args)
@@ -267,11 +268,11 @@ def test_what_is_edited_while_it_is_imported_stays_to_be_tried_again(home, item,
         os.utime(content(home, item), ns=(1, 1))
         return outcome
 
-    monkeypatch.setattr(intake, "take_in", take_in_and_edit)
-    outcome = intake.retry(home, item)
+    monkeypatch.setattr(importing, "take_in", take_in_and_edit)
+    outcome = importing.retry(home, item)
     assert outcome.messages == ["edited while it was imported: it stays here, to be tried again"]
-    monkeypatch.setattr(intake, "take_in", taken)
-    intake.retry(home, item)
+    monkeypatch.setattr(importing, "take_in", taken)
+    importing.retry(home, item)
     assert statuses(home) == {"good": "P", "bad": "E", "other": "E"}
     assert quarantine.notes(home) == []
 
@@ -279,7 +280,7 @@ def test_what_is_edited_while_it_is_imported_stays_to_be_tried_again(home, item,
 def test_an_item_without_content_is_told_of(home, item):
     content(home, item).unlink()
     with pytest.raises(UnknownQuarantineItem, match=f"{item} has lost its content. `pdk quarantine drop` removes it"):
-        intake.retry(home, item)
+        importing.retry(home, item)
 
 
 def test_a_whole_file_is_tried_again_like_any_other(home):
@@ -293,12 +294,12 @@ def test_a_whole_file_is_tried_again_like_any_other(home):
     (note,) = quarantine.notes(home)
     assert note.is_whole_file
     assert list(quarantine.records(home, item)) == []
-    outcome = intake.retry(home, item)
+    outcome = importing.retry(home, item)
     assert counts(outcome) == {"records": 2, "accepted": 1, "quarantined": 1}
     (note,) = quarantine.notes(home)
     assert not note.is_whole_file
     mend(home, note.id)
-    intake.retry(home, note.id)
+    importing.retry(home, note.id)
     assert statuses(home) == {"a": "P", "bad": "E"}
     assert quarantine.notes(home) == []
 
@@ -314,13 +315,13 @@ def test_the_ledger_tells_what_is_still_bad(home, make_log, item):
     log = make_log("b.pdklog", BAD, BAD.replace("?", "!"), host="cherry")
     other = take_in(home, log).quarantine_item
     assert bad() == [("a.pdklog", item), ("b.pdklog", other)]
-    intake.retry(home, item)
+    importing.retry(home, item)
     assert bad()[0] == ("a.pdklog", item)
     mend(home, item)
-    intake.retry(home, item)
+    importing.retry(home, item)
     assert bad() == [("b.pdklog", other)]
     mend(home, other)
-    rest = intake.retry(home, other).quarantine_item
+    rest = importing.retry(home, other).quarantine_item
     assert bad() == [("b.pdklog (mended)", rest)]
 
 
@@ -334,7 +335,7 @@ def test_an_item_is_dropped_for_good(home, item):
     with pytest.raises(UnknownQuarantineItem):
         quarantine.drop(home, item)
     with pytest.raises(UnknownQuarantineItem):
-        intake.retry(home, item)
+        importing.retry(home, item)
 
 
 def test_a_drop_that_was_killed_leaves_no_half_item(home, item, monkeypatch):

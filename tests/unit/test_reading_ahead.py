@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from pdk_pipeline import database, deliveries, intake, ledger, nightly, reading, reading_ahead, spool
-from pdk_pipeline.deliveries import Options
+from pdk_pipeline import database, nightly
 from pdk_pipeline.errors import PdkError, UnreadableLog
+from pdk_pipeline.intake import deliveries, importing, ledger, reading, reading_ahead, spool
+from pdk_pipeline.intake.deliveries import Options
 from tests.conftest import log_of, record, rows
 from tests.stored import results, tables
 
@@ -54,7 +55,7 @@ def logs(tmp_path) -> list[Path]:
 def import_all(settings, logs, prefix="d") -> list[object]:
     """Outcomes and errors, in order."""
     named = [(log, f"{prefix}{number}") for number, log in enumerate(logs)]
-    told = intake.import_files(settings, named, Options(sender="tests"))
+    told = importing.import_files(settings, named, Options(sender="tests"))
     return [str(one) if isinstance(one, PdkError) else one.as_json() | {"seconds": 0} for one in told]
 
 
@@ -213,7 +214,7 @@ def test_a_database_that_cannot_be_asked_is_told_of_by_each_import(home, logs, p
 
 
 def test_a_night_in_one_process_tells_how_far_it_is_over_all_its_batches(home, logs, monkeypatch):
-    monkeypatch.setattr(intake, "BATCH_LOGS", 2)
+    monkeypatch.setattr(importing, "BATCH_LOGS", 2)
     spool.prepare(home)
     for log in (logs[0], logs[1], logs[3]):
         shutil.copy(log, home.spool / "incoming")
@@ -227,7 +228,7 @@ def test_a_night_in_one_process_tells_how_far_it_is_over_all_its_batches(home, l
 STORE = """
 import sys, time
 from pathlib import Path
-from pdk_pipeline import reading, reading_ahead
+from pdk_pipeline.intake import reading, reading_ahead
 fork = reading_ahead._fork
 def noted():
     pid = fork()

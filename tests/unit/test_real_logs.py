@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pdk_pipeline import database, export, runs, spool
+from pdk_pipeline import database, export, runs
 from pdk_pipeline.config import Settings
-from pdk_pipeline.ledger import Outcome
+from pdk_pipeline.intake import spool
+from pdk_pipeline.intake.ledger import Outcome
 from pdk_pipeline.selection import Selection
 from tests.conftest import REAL_LOGS
 from tests.stored import counts, home_in, import_claimed, is_sound, results, take_in

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from pdk_pipeline import config, quarantine, spool
+from pdk_pipeline import config
 from pdk_pipeline.errors import SpoolUnusable
+from pdk_pipeline.intake import quarantine, spool
 from tests.conftest import log_of, record
 from tests.machine import needs_permissions
 from tests.stored import import_claimed, results, spooled
@@ -279,7 +280,8 @@ def test_two_sweeps_at_once_claim_every_log_once(home, incoming):
 
 SWEEP = """
 import sys
-from pdk_pipeline import config, spool
+from pdk_pipeline import config
+from pdk_pipeline.intake import spool
 print("ready", flush=True)
 sys.stdin.readline()
 print(*(name for _, name in spool.collect(config.settings()).claims))

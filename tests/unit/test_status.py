@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from types import SimpleNamespace
 
-from pdk_pipeline import database, night_steps, nightly, nights, spool, status
+from pdk_pipeline import database, night_steps, nightly, nights, status
 from pdk_pipeline.config import Settings
+from pdk_pipeline.intake import spool
 from tests.conftest import log_of, record
 from tests.unit.test_nightly import NOON, arrive, do_night
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline import runs
 from pdk_pipeline.errors import RunGone, RunNameTaken, UnknownRun, ValuableRun
+from pdk_pipeline.purge.steps import Place, Step, Time
 from pdk_pipeline.selection import Selection
-from pdk_pipeline.steps import Place, Step, Time
 
 if TYPE_CHECKING:
     from pdk_pipeline.config import Settings

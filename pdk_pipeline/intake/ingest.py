@@ -13,15 +13,15 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline.database import unpack
-from pdk_pipeline.reading import Packer
+from pdk_pipeline.intake.reading import Packer
 from pdk_pipeline.results import Rejection, Skipped, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pdk_pipeline.database import Connection
-    from pdk_pipeline.ledger import Outcome
-    from pdk_pipeline.reading import Block, Ending, Packed, Part, Place
+    from pdk_pipeline.intake.ledger import Outcome
+    from pdk_pipeline.intake.reading import Block, Ending, Packed, Part, Place
 
 MOST_KNOWN = 40_000
 """So many names are remembered at the most: what stands in one log may be without end, memory is not."""

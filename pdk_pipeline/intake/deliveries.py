@@ -11,18 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pdk_pipeline import database, ledger, quarantine, reading, spool
+from pdk_pipeline import database
 from pdk_pipeline.errors import PassingFault, ReaderKilled, UnreadableLog
-from pdk_pipeline.ingest import OnDuplicate, ingest
-from pdk_pipeline.ledger import Outcome
+from pdk_pipeline.intake import ledger, quarantine, reading, spool
+from pdk_pipeline.intake.ingest import OnDuplicate, ingest
+from pdk_pipeline.intake.ledger import Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pdk_pipeline.config import Settings
     from pdk_pipeline.database import Connection
-    from pdk_pipeline.reading import Part
-    from pdk_pipeline.reading_ahead import Read
+    from pdk_pipeline.intake.reading import Part
+    from pdk_pipeline.intake.reading_ahead import Read
 
 Progress = Callable[[int, int], None]
 """Is told the bytes done and the bytes in all, now and then."""

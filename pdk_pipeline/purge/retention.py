@@ -11,10 +11,12 @@ import contextlib
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pdk_pipeline import database, deletion, spool, trim
+from pdk_pipeline import database
+from pdk_pipeline.intake import spool
+from pdk_pipeline.purge import deletion, trim
+from pdk_pipeline.purge.steps import Place, Step, Time
 from pdk_pipeline.runs import NIGHT
 from pdk_pipeline.selection import glob, is_pattern
-from pdk_pipeline.steps import Place, Step, Time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

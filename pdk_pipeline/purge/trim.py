@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from pdk_pipeline.database import unpack
-from pdk_pipeline.reading import COMPRESSION_LEVEL
+from pdk_pipeline.intake.reading import COMPRESSION_LEVEL
 from pdk_pipeline.results import Status
 
 if TYPE_CHECKING:
     from pdk_pipeline.database import Connection
-    from pdk_pipeline.steps import Step, Time
+    from pdk_pipeline.purge.steps import Step, Time
 
 
 def is_needed(db: Connection, run_id: int) -> bool:

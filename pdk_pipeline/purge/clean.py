@@ -12,8 +12,10 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pdk_pipeline import database, deletion, ledger, nights, outbox, quarantine
-from pdk_pipeline.steps import Place, Step, Time
+from pdk_pipeline import database, nights, outbox
+from pdk_pipeline.intake import ledger, quarantine
+from pdk_pipeline.purge import deletion
+from pdk_pipeline.purge.steps import Place, Step, Time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

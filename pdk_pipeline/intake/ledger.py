@@ -79,7 +79,7 @@ def recorded(db: Connection, delivery: str) -> Outcome | None:
 
 
 def retried(db: Connection, item: str) -> Outcome | None:
-    """The outcome of the import that ended a quarantined item's stay there (see `intake.retry`)."""
+    """The outcome of the import that ended a quarantined item's stay there (see `importing.retry`)."""
     row = db.execute(
         """
         SELECT delivery FROM import_file
@@ -116,7 +116,7 @@ def quarantined(db: Connection) -> list[Quarantined]:
         SELECT name, sender, imported_at, item, outcome -> '$.runs' FROM bad
         WHERE item IS NOT NULL AND NOT EXISTS (
             SELECT 1 FROM import_file AS mended
-            -- The delivery of a mended item is quarantine:ITEM:TIME, and ; comes after : (see intake.retry).
+            -- The delivery of a mended item is quarantine:ITEM:TIME, and ; comes after : (see importing.retry).
             WHERE mended.delivery >= 'quarantine:' || item || ':' AND mended.delivery < 'quarantine:' || item || ';'
             AND mended.outcome ->> '$.quarantine_item' IS NOT item
         )

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pdk_pipeline import database, ledger, quarantine, reading_ahead, spool
-from pdk_pipeline.deliveries import Delivery, Options, give_up, how, no_progress, take_in
+from pdk_pipeline import database
 from pdk_pipeline.errors import PdkError, UnknownClaim, UnknownQuarantineItem, UnreadableLog
-from pdk_pipeline.ledger import Outcome
+from pdk_pipeline.intake import ledger, quarantine, reading_ahead, spool
+from pdk_pipeline.intake.deliveries import Delivery, Options, give_up, how, no_progress, take_in
+from pdk_pipeline.intake.ledger import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
     from pdk_pipeline.config import Settings
     from pdk_pipeline.database import Connection
-    from pdk_pipeline.deliveries import Progress
-    from pdk_pipeline.reading_ahead import Read
+    from pdk_pipeline.intake.deliveries import Progress
+    from pdk_pipeline.intake.reading_ahead import Read
 
 BATCH_LOGS, BATCH_BYTES = 100, 128 << 20
 """So many logs at the most are one batch, or so many bytes: whoever comes next waits for a moment."""

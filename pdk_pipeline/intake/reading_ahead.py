@@ -17,14 +17,14 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from pdk_pipeline import reading
 from pdk_pipeline.errors import ReaderKilled
+from pdk_pipeline.intake import reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from pdk_pipeline.reading import How, Part
+    from pdk_pipeline.intake.reading import How, Part
 
     Read = Callable[[Path, How], Iterator[Part]]  # as reading.read does it
 
