@@ -88,7 +88,7 @@ def test_everything_that_the_package_is_made_of_goes_into_the_image():
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     setuptools = project["tool"]["setuptools"]
-    needed = {package.partition(".")[0] for package in setuptools["packages"]}
+    needed = {package.removesuffix("*") for package in setuptools["packages"]["find"]["include"]}
     needed |= {f"{module}.py" for module in setuptools["py-modules"]}
     needed |= {"pyproject.toml", "constraints.txt", project["project"]["readme"], *project["project"]["license-files"]}
     assert needed <= let_in
