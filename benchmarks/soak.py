@@ -24,7 +24,7 @@ from benchmarks.generate import Site, host_names
 from benchmarks.importing import NIGHT
 from benchmarks.measuring import PDK, Measured, Workplace
 from pdk_pipeline import contacts, database, subscriptions
-from pdk_pipeline.intake import spool
+from pdk_pipeline.intake import archive, spool
 from pdk_pipeline.subscriptions import EVERY_PROJECT, Kind, Subscription
 from workers import broker, health
 from workers.queues import QUEUES
@@ -191,7 +191,7 @@ def _a_day_passes(settings: Settings) -> None:
     with database.writing(settings) as db:
         for table, columns in TIMES.items():
             db.execute(f"UPDATE {table} SET {', '.join(f'{one} = {one} - {DAY_SECONDS}' for one in columns)}")
-    for day, directory in spool.archived_days(settings):
+    for day, directory in archive.days(settings):
         earlier = settings.spool / "archive" / f"{day - timedelta(days=1):%Y/%m/%d}"
         earlier.parent.mkdir(parents=True, exist_ok=True)
         directory.rename(earlier)

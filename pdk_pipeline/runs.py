@@ -69,14 +69,23 @@ def canonical_name(settings: Settings, db: Connection, name: str) -> str:
 
     For every prefix in the setting `recurring`, in the site's time zone.
     """
-    if not _is_relative(settings, name):
+    if not is_relative(settings, name):
         return name
     prefix, _, when = name.rpartition("_")
-    today = f"{prefix}_{datetime.now(tz=settings.zone):%Y-%m-%d}"
+    today = of_today(settings, f"{prefix}_{TODAY[0]}")
     return today if when in TODAY else predecessor(db, today) or name
 
 
-def _is_relative(settings: Settings, name: str) -> bool:
+def of_today(settings: Settings, name: str) -> str:
+    """The name of today's run for `daily_latest` and `daily_today`; any other is itself."""
+    prefix, _, when = name.rpartition("_")
+    if when not in TODAY or not is_relative(settings, name):
+        return name
+    return f"{prefix}_{datetime.now(tz=settings.zone):%Y-%m-%d}"
+
+
+def is_relative(settings: Settings, name: str) -> bool:
+    """Whether a name means another run every day."""
     prefix, _, when = name.rpartition("_")
     return prefix in settings.recurring and when in {*TODAY, "yesterday"}
 
@@ -129,7 +138,7 @@ def make(settings: Settings, db: Connection, name: str, *, now: float) -> Run:
     Raises UnknownRun when `name` is `daily_yesterday` and there is no run before today's to be meant by it.
     """
     meant = canonical_name(settings, db, name)
-    if not meant or _is_relative(settings, meant):
+    if not meant or is_relative(settings, meant):
         raise UnknownRun(name, advice="`pdk runs` lists what there is.")
     db.execute("INSERT INTO run (name, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING", (meant, now))
     return find(settings, db, meant)

@@ -46,7 +46,7 @@ def take_in(
     """Import a log as `pdk import` does."""
     how = Options(on_duplicate=OnDuplicate.REPLACE if replace else OnDuplicate.KEEP, sender="tests", **options)
     name = delivery or f"test:{next(_deliveries)}"
-    return _only(importing.import_files(settings, [(path, name)], how, archive=archive))
+    return _only(importing.import_files(settings, [(path, name)], how, is_to_archive=archive))
 
 
 def import_claimed(settings: Settings, claim: str) -> Outcome:

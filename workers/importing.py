@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pdk_pipeline.config import settings
 from pdk_pipeline.errors import PassingFault, PathRefused, PdkError, in_words
-from pdk_pipeline.intake import importing, quarantine, spool
+from pdk_pipeline.intake import importing, spool
 from pdk_pipeline.intake.deliveries import Options
 from pdk_pipeline.intake.ledger import Outcome
 from workers import broker
@@ -37,7 +37,7 @@ def import_logs(
             settings(),
             [(Path(path), delivery) for path, delivery in logs if path not in refused],
             Options.from_json(options),
-            archive=archive,
+            is_to_archive=archive,
             progress=_progress(self, len(logs)),
         )
     )
@@ -56,10 +56,9 @@ def _may_be_named(path: Path) -> bool:
 
 
 @app.task(**AGAIN_LATER, name="import_claimed", bind=True, takes_several=True)
-def import_claimed(self: Reporting, claims: list[str], options: dict[str, Any] | None = None) -> dict[str, Any]:
+def import_claimed(self: Reporting, claims: list[str]) -> dict[str, Any]:
     """Import logs that the spool has claimed, and archive them."""
-    taken = Options.from_json(options) if options else importing.FROM_INCOMING
-    return _told(self, importing.import_claims(settings(), claims, taken, progress=_progress(self, len(claims))))
+    return _told(self, importing.import_claims(settings(), claims, progress=_progress(self, len(claims))))
 
 
 def hand_over(claims: Sequence[tuple[str, str]], **how: Any) -> None:
@@ -91,7 +90,7 @@ def quarantine_retry(self: Reporting, items: list[str]) -> dict[str, Any]:
 @app.task(**AGAIN_LATER, name="quarantine_drop")
 def quarantine_drop(item: str) -> dict[str, Any]:
     """Delete a quarantined item for good."""
-    quarantine.drop(settings(), item)
+    importing.drop(settings(), item)
     return {"item": item}
 
 

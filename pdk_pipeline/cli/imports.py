@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -68,18 +69,38 @@ def import_(
     from pdk_pipeline.intake.deliveries import Options, sender
     from pdk_pipeline.intake.ingest import OnDuplicate
 
-    options = Options(
-        {name: value.strip() for name, value in defaults.items() if value}, OnDuplicate(on_duplicate), format_, sender()
-    )
+    said = {name: value.strip() for name, value in defaults.items() if value}
+    if "test_run" in said:
+        said["test_run"] = _run_meant(settings(), said["test_run"])
+    options = Options(said, OnDuplicate(on_duplicate), format_, sender())
     if format_:
         from pdk_pipeline import formats
 
         formats.named(format_)
     imports, absent = _imports(settings(), files, options.as_json(), archive=archive)
-    if no_wait:
-        _hand_over(imports, as_json=as_json)
-        return 1 if absent else 0
-    return finish(imports, failed=absent, local=local, quiet=quiet, as_json=as_json)
+    try:
+        if no_wait:
+            _hand_over(imports, as_json=as_json)
+            return 1 if absent else 0
+        return finish(imports, failed=absent, local=local, quiet=quiet, as_json=as_json)
+    except BaseException:
+        if any(one.call.task == "import_claimed" for one in imports):
+            say("what was piped is kept in the spool, with its options: if no worker has it, `pdk collect` imports it")
+        raise
+
+
+def _run_meant(settings: Settings, name: str) -> str:
+    """The run that `--test_run` names; `daily_latest` is today's here too, or it would be a run that nothing finds."""
+    from pdk_pipeline import runs
+
+    meant = runs.of_today(settings, name)
+    if runs.is_relative(settings, meant):
+        raise click.BadParameter(f"{name} is another run every day; say which by its date.", param_hint="--test_run")
+    return meant
+
+
+_OF_THIS_PROCESS = ("/dev/fd/", "/dev/stdin", "/proc/self/", "/proc/thread-self/")
+"""Paths that mean another file in another process."""
 
 
 def _imports(
@@ -95,16 +116,19 @@ def _imports(
     sizes: dict[str, int] = {}
     absent = []
     for file in files:
-        if file == "-":
-            name = f"stdin-{os.getpid()}.pdklog"
-            claim = spool.put_claimed(settings, name, iter(lambda: sys.stdin.buffer.read(1 << 20), b""))
-            imports.append(Import(Call("import_claimed", ([claim], options), "-"), ["-"]))
-            continue
         try:
-            about = os.stat(file)  # noqa: PTH116  (these run once a file, and are twice as quick as pathlib's)
-        except OSError:
-            absent.append({"file": spool.shown(file), "error": "there is no such file"})
-            say(f"{file}: there is no such file")
+            about = None if file == "-" else os.stat(file)  # noqa: PTH116  (once a file, and twice as quick as pathlib's)
+            # What is piped goes in with the options beside it; a worker has another standard input.
+            if about is None or file.startswith(_OF_THIS_PROCESS):
+                with contextlib.nullcontext(sys.stdin.buffer) if about is None else open(file, "rb") as piped:  # noqa: PTH123
+                    name = f"{'stdin' if about is None else os.path.basename(file)}-{os.getpid()}.pdklog"  # noqa: PTH119
+                    claim = spool.put_claimed(settings, name, iter(lambda: piped.read(1 << 20), b""), options)
+                imports.append(Import(Call("import_claimed", ([claim],), file), [file]))
+                continue
+        except OSError as error:
+            why = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+            absent.append({"file": spool.shown(file), "error": why})
+            say(f"{file}: {why}")
             continue
         if stat.S_ISDIR(about.st_mode):
             # `pdk import *` in a directory of logs that has an old/ in it.
@@ -177,6 +201,7 @@ def finish(
         print_json({"files": files, "failed": failed, "totals": totals, "seconds": time.perf_counter() - began})
     elif files and not quiet:
         _print(files, totals)
+    is_whole = is_whole and not any(log["is_left"] for log in files)
     return 0 if is_whole and not failed and not totals["quarantined"] else 1
 
 

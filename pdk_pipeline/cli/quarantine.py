@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from pdk_pipeline.cli.base import Group, as_json, local, print_json, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pdk_pipeline.intake.quarantine import Note
 
 
 @click.group(cls=Group)
@@ -79,7 +86,7 @@ def retry(items: tuple[str, ...], local: bool, as_json: bool) -> int:
     from pdk_pipeline.intake import quarantine as domain
     from workers.dispatch import Call
 
-    notes = [domain.note(settings(), item) for item in items]
+    notes = _each_once(domain.note(settings(), item) for item in items)
     imports = [Import(Call("quarantine_retry", ([note.id],), note.id), [note.id]) for note in notes]
     return finish(imports, local=local, quiet=False, as_json=as_json)
 
@@ -95,7 +102,7 @@ def drop(items: tuple[str, ...], local: bool, as_json: bool) -> None:
     from pdk_pipeline.intake import quarantine as domain
     from workers.dispatch import Call
 
-    notes = [domain.note(settings(), item) for item in items]  # all of them are there, or none is dropped
+    notes = _each_once(domain.note(settings(), item) for item in items)  # all of them are there, or none is dropped
     for note in notes:
         outcome(Call("quarantine_drop", (note.id,), note.id), local=local)
         if as_json:
@@ -103,3 +110,7 @@ def drop(items: tuple[str, ...], local: bool, as_json: bool) -> None:
         click.echo(f"{note.id} is dropped: {shown(note.file)}, {note.records:,} records")
     if as_json:
         print_json({"dropped": [note.id for note in notes]})
+
+
+def _each_once(notes: Iterable[Note]) -> list[Note]:
+    return list({note.id: note for note in notes}.values())

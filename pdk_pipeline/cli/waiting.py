@@ -21,7 +21,7 @@ def outcomes(
 ) -> Iterator[tuple[int, dict[str, Any] | PdkError]]:
     """What came of each call, as they finish: its index, and its outcome or the error that ended it."""
     from pdk_pipeline.config import settings
-    from workers import dispatch
+    from workers import broker, dispatch
 
     parts = [0.0] * len(calls)
     whole = 0.0
@@ -39,7 +39,9 @@ def outcomes(
                 on_progress(index, 1, 1)
                 yield index, outcome
         except KeyboardInterrupt:
-            if not local:
+            if local or broker.address(settings()) is None:
+                say("what was finished before stays; the same command again does the rest")
+            else:
                 say("no longer waiting; what was handed to the workers goes on")
             raise
 

@@ -52,8 +52,12 @@ MARKUP = ("ctest", "junit")
 FORMATS = (*MARKUP, "pdk")
 """All, by name. The PDK log is the last: it takes anything."""
 
-_MARKUP_BEGINS = re.compile(rb"(?:START\n)?[ \t\r\n\0\xef\xbb\xbf\xff\xfe]*+<")
-"""A `<` behind white space and marks of byte order, in any encoding. The quarantine puts a START before it."""
+_MARKUP_BEGINS = re.compile(
+    rb"(?:START\n)?[ \t\r\n\0\xef\xbb\xbf\xff\xfe]*+"
+    rb"<(?![ \t\r\n<>=])(?![^\s<>/?!\0]+\s+[^\s<>=/][^<>=]*>)"
+)
+"""What may be a tag, behind white space and marks of byte order, in any encoding. A banner, as in `<words of a shell>`,
+is none: the log behind it is read. The quarantine puts a START before it."""
 
 
 def named(name: str) -> Format:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pdk_pipeline import database
 from pdk_pipeline.errors import PdkError, UnknownClaim, UnknownQuarantineItem, UnreadableLog
-from pdk_pipeline.intake import ledger, quarantine, reading_ahead, spool
+from pdk_pipeline.intake import archive, ledger, quarantine, reading_ahead, spool
 from pdk_pipeline.intake.deliveries import Delivery, Options, give_up, how, no_progress, take_in
 from pdk_pipeline.intake.ledger import Outcome
 
@@ -85,13 +85,14 @@ class _File:
 
     path: Path
     delivery: str
+    options: Options
     is_to_archive: bool
 
     def path_now(self, _settings: Settings) -> Path:
         return self.path
 
-    def take_in(self, settings: Settings, db: Connection, options: Options, progress: Progress, read: Read) -> Outcome:
-        return take_in(settings, db, Delivery(self.delivery, self.path, str(self.path), options), progress, read)
+    def take_in(self, settings: Settings, db: Connection, progress: Progress, read: Read) -> Outcome:
+        return take_in(settings, db, Delivery(self.delivery, self.path, str(self.path), self.options), progress, read)
 
     def put_away(self, settings: Settings, outcome: Outcome) -> Outcome:
         if not self.is_to_archive or not self.path.exists():
@@ -99,10 +100,14 @@ class _File:
         # By content: when this delivery comes again, another night's log may lie there.
         with self.path.open("rb") as file:
             is_same = hashlib.file_digest(file, "sha256").hexdigest() == outcome.sha256
-        if is_same:
-            outcome.archived_as = str(spool.archive(settings, self.path))
-        else:
+        if not is_same:
             outcome.tell("not archived: it has changed since it was read")
+            return outcome
+        try:
+            outcome.archived_as = str(archive.put(settings, self.path))
+        except OSError as error:  # its results are in, and that must be told
+            outcome.is_left = True
+            outcome.tell(f"it is imported, and stays where it is: {error.strerror}")
         return outcome
 
 
@@ -111,6 +116,7 @@ class _Claim:
     """A log that the spool claimed. It is archived; what cannot be read as a log goes to the quarantine whole."""
 
     claim: str
+    options: Options
 
     @property
     def delivery(self) -> str:
@@ -119,13 +125,13 @@ class _Claim:
     def path_now(self, settings: Settings) -> Path | None:
         return spool.claimed_file(settings, self.claim)
 
-    def take_in(self, settings: Settings, db: Connection, options: Options, progress: Progress, read: Read) -> Outcome:
+    def take_in(self, settings: Settings, db: Connection, progress: Progress, read: Read) -> Outcome:
         path = self.path_now(settings)
         if path is None:
             return self._finished(settings, db)
         if path.is_symlink():  # put there between the look and the claim; it may lead anywhere
             raise UnreadableLog(f"{path}: it is not a regular file")
-        delivery = Delivery(self.delivery, path, path.name, options)
+        delivery = Delivery(self.delivery, path, path.name, self.options)
         try:
             return take_in(settings, db, delivery, progress, read)
         except UnreadableLog as error:
@@ -153,20 +159,19 @@ def import_files(
     logs: Sequence[tuple[Path, str]],
     options: Options,
     *,
-    archive: bool = False,
+    is_to_archive: bool = False,
     progress: BatchProgress = no_progress,
 ) -> list[Told]:
-    """Import logs as they lie there, and leave them there unless `archive`. Returns what came of each.
+    """Import logs as they lie there, and leave them there unless `is_to_archive`. Returns what came of each.
 
     `logs`: of each its path, and a delivery that names this handing-over: the same one again changes nothing.
     """
-    return _import(settings, [_File(path, delivery, archive) for path, delivery in logs], options, progress)
+    return _import(settings, [_File(path, delivery, options, is_to_archive) for path, delivery in logs], progress)
 
 
 def import_claims(
     settings: Settings,
     claims: Sequence[str],
-    options: Options = FROM_INCOMING,
     *,
     progress: BatchProgress = no_progress,
 ) -> list[Told]:
@@ -174,12 +179,15 @@ def import_claims(
 
     What cannot be read as a log goes to the quarantine whole, and the claim is finished with all the same.
     """
-    return _import(settings, [_Claim(claim) for claim in claims], options, progress)
+    return _import(settings, [_Claim(claim, _options_of(settings, claim)) for claim in claims], progress)
 
 
-def _import(
-    settings: Settings, logs: Sequence[_File | _Claim], options: Options, progress: BatchProgress
-) -> list[Told]:
+def _options_of(settings: Settings, claim: str) -> Options:
+    options = spool.options_of(settings, claim)
+    return FROM_INCOMING if options is None else Options.from_json(options)
+
+
+def _import(settings: Settings, logs: Sequence[_File | _Claim], progress: BatchProgress) -> list[Told]:
     """Import each, whatever is wrong with another.
 
     They are read ahead, each is stored by a transaction of its own, and the disk is waited for once.
@@ -187,10 +195,10 @@ def _import(
     told: list[Told] = []
     with database.kept_open():
         try:
-            with _read_ahead(settings, logs, options) as read:
+            with _read_ahead(settings, logs) as read:
                 for number, log in enumerate(logs):
                     progress(number)
-                    told.append(_attempted(_take_in, settings, log, options, _of_one(progress, number), read))
+                    told.append(_attempted(_take_in, settings, log, _of_one(progress, number), read))
         finally:  # Ctrl-C or not: what is in is archived
             database.sync(settings)
             told = [_put_away(settings, log, one) for log, one in zip(logs, told, strict=False)]
@@ -208,9 +216,9 @@ def _attempted(do: Callable[..., Outcome], *arguments: Any) -> Told:
         return error
 
 
-def _take_in(settings: Settings, log: _File | _Claim, options: Options, progress: Progress, read: Read) -> Outcome:
+def _take_in(settings: Settings, log: _File | _Claim, progress: Progress, read: Read) -> Outcome:
     with database.opened(settings) as db:
-        return log.take_in(settings, db, options, progress, read)
+        return log.take_in(settings, db, progress, read)
 
 
 def _put_away(settings: Settings, log: _File | _Claim, told: Told) -> Told:
@@ -220,13 +228,17 @@ def _put_away(settings: Settings, log: _File | _Claim, told: Told) -> Told:
 
 
 @contextlib.contextmanager
-def _read_ahead(settings: Settings, logs: Sequence[_File | _Claim], options: Options) -> Iterator[Read]:
+def _read_ahead(settings: Settings, logs: Sequence[_File | _Claim]) -> Iterator[Read]:
     """What is to read the logs, one after the other: ahead, for as long as the inside lasts.
+
+    Ahead are those read that have the options of the first, nearly always all.
 
     When one of them has been begun before, each is read when its turn comes: should one of them have killed its import,
     it must be known which. So it is when the database cannot be asked: that is told of each log.
     """
-    paths = [path for log in logs if (path := log.path_now(settings))] if len(logs) > 1 else []
+    options = logs[0].options if logs else FROM_INCOMING
+    alike = [log for log in logs if log.options == options] if len(logs) > 1 else []
+    paths = [path for log in alike if (path := log.path_now(settings))]
     try:
         if paths:
             with database.opened(settings) as db:
@@ -279,9 +291,17 @@ def retry(settings: Settings, item: str, progress: Progress = no_progress) -> Ou
     elif outcome.quarantine_item == note.id:
         os.utime(content)
     else:
-        outcome.archived_as = str(spool.archive(settings, content, f"mended-{note.id}"))
+        outcome.archived_as = str(archive.put(settings, content, f"mended-{note.id}"))
         quarantine.drop(settings, note.id)
     return outcome
+
+
+def drop(settings: Settings, item: str) -> None:
+    """Delete a quarantined item for good. Raises UnknownQuarantineItem."""
+    name = quarantine.note(settings, item).id
+    with database.writing(settings) as db:
+        ledger.forget_quarantined(db, name)
+    quarantine.drop(settings, name)
 
 
 _MENDED = " (mended)"

@@ -50,6 +50,10 @@ class Outcome:
     """Names of the test runs that stand in the log."""
     quarantine_item: str | None = None
     archived_as: str | None = None
+    is_dropped: bool = False
+    """What it quarantined was dropped since."""
+    is_left: bool = False
+    """It was to be archived and could not be removed from where it lies."""
     is_repeated: bool = False
     """This delivery had been imported before, and nothing was changed."""
 
@@ -92,6 +96,17 @@ def retried(db: Connection, item: str) -> Outcome | None:
     return recorded(db, row[0]) if row else None
 
 
+def forget_quarantined(db: Connection, item: str) -> None:
+    """The item is dropped: no log has it in the quarantine any more."""
+    db.execute(
+        """
+        UPDATE import_file SET outcome = json_set(outcome, '$.is_dropped', json('true'))
+        WHERE quarantined > 0 AND outcome ->> '$.quarantine_item' = ?
+        """,
+        (item,),
+    )
+
+
 class Quarantined(NamedTuple):
     """A log that is in the quarantine, whole or in part."""
 
@@ -106,18 +121,20 @@ class Quarantined(NamedTuple):
 
 
 def quarantined(db: Connection) -> list[Quarantined]:
-    """The logs that have something in the quarantine that was not mended since, the oldest first."""
+    """The logs that have something in the quarantine that was neither mended nor dropped since, the oldest first."""
     rows = db.execute(
         """
         WITH bad AS (
             SELECT id, name, sender, imported_at, outcome, outcome ->> '$.quarantine_item' AS item
-            FROM import_file WHERE quarantined > 0
+            FROM import_file WHERE quarantined > 0 AND NOT coalesce(outcome ->> '$.is_dropped', 0)
         )
         SELECT name, sender, imported_at, item, outcome -> '$.runs' FROM bad
         WHERE item IS NOT NULL AND NOT EXISTS (
             SELECT 1 FROM import_file AS mended
+            -- What was mended before is bad again when the log was imported anew.
+            WHERE mended.id > bad.id
             -- The delivery of a mended item is quarantine:ITEM:TIME, and ; comes after : (see importing.retry).
-            WHERE mended.delivery >= 'quarantine:' || item || ':' AND mended.delivery < 'quarantine:' || item || ';'
+            AND mended.delivery >= 'quarantine:' || item || ':' AND mended.delivery < 'quarantine:' || item || ';'
             AND mended.outcome ->> '$.quarantine_item' IS NOT item
         )
         ORDER BY id

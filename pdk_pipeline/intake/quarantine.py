@@ -18,7 +18,7 @@ import hashlib
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pdk_pipeline.durable import sync
@@ -202,13 +202,27 @@ def keep_file(
 
 def _install(staging: Path, target: Path, note: Note) -> None:
     if target.exists():  # the same content is there already, perhaps being mended: that stays
+        _reword(staging, target, note)
         shutil.rmtree(staging)
         return
-    (staging / "note.json").write_text(json.dumps(asdict(note), indent=1), encoding="utf-8")
+    _write(staging, note)
     for path in (*staging.iterdir(), staging):
         sync(path)
     staging.rename(target)
     sync(target.parent)
+
+
+def _write(place: Path, note: Note) -> None:
+    (place / "note.json").write_text(json.dumps(asdict(note), indent=1), encoding="utf-8")
+
+
+def _reword(staging: Path, target: Path, note: Note) -> None:
+    """When it is tried again, it is with the options of the last import that reported it."""
+    before = _note(target)
+    if before.options != note.options:
+        _write(staging, replace(before, options=note.options))
+        sync(staging / "note.json")
+        (staging / "note.json").replace(target / "note.json")
 
 
 def notes(settings: Settings) -> list[Note]:
@@ -233,12 +247,19 @@ def note(settings: Settings, item: str) -> Note:
         raise UnknownQuarantineItem(
             f"{item} (several begin so)" if candidates else item, advice="`pdk quarantine list` shows them."
         )
-    place = directory(settings) / candidates[0]
+    return _note(directory(settings) / candidates[0])
+
+
+def _note(place: Path) -> Note:
     try:
-        return Note(**json.loads((place / "note.json").read_text(encoding="utf-8")))
+        note = Note(**json.loads((place / "note.json").read_text(encoding="utf-8")))
+        texts = note.id, note.file, note.reason, note.sha256, note.delivery
+        if all(isinstance(text, str) for text in texts) and isinstance(note.options, dict):
+            return replace(note, records=int(note.records), quarantined_at=float(note.quarantined_at))
     except (OSError, ValueError, TypeError):
-        # Somebody's own doing, but it must not hide the other items.
-        return Note(place.name, "?", "its note cannot be read", 0, place.stat().st_mtime, "", "")
+        pass
+    # Somebody's own doing, but it must not hide the other items.
+    return Note(place.name, "?", "its note cannot be read", 0, place.stat().st_mtime, "", "")
 
 
 def records(settings: Settings, item: str) -> Iterator[tuple[Record, str]]:

@@ -1,8 +1,9 @@
 """The spool: incoming/ → processing/ → archive/, every step a rename, so that no log is ever half anywhere.
 
 incoming/…              where test machines and file servers put logs; sub-directories are looked into
-processing/CLAIM/NAME   claimed, by a rename into a directory of its own; CLAIM names the delivery
-archive/YYYY/MM/DD/     what has been imported
+processing/CLAIM/NAME   claimed, by a rename into a directory of its own; CLAIM names the delivery (beside it may lie
+                        how it is to be imported)
+archive/YYYY/MM/DD/     what has been imported, see `archive`
 quarantine/             see `quarantine`
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -18,13 +20,15 @@ import stat
 import tempfile
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from pdk_pipeline.durable import sync
 from pdk_pipeline.errors import SpoolUnusable
 from pdk_pipeline.formats.text import in_one_line, readable
+from pdk_pipeline.intake import archive
+from pdk_pipeline.intake.archive import LONGEST_NAME_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,11 +44,10 @@ LONGEST_RESEND_SECONDS = 3600
 LEFTOVER_SECONDS = 7 * 86400
 """What we have hidden in the spool for so long is half of something whose process was killed."""
 
-LONGEST_NAME_BYTES = 240
-"""Of a file; the 15 left over are for a number."""
-
 _RECEIVING, _CLOCK = ".receiving-", ".clock-"
 """How our own files in incoming/ begin; what else is hidden there is somebody's who is writing it."""
+
+_OPTIONS = ".options.json"
 
 _CLAIMED_AT = "%Y%m%dT%H%M%SZ"
 
@@ -178,8 +181,13 @@ def _claim_from_elsewhere(settings: Settings, path: Path) -> str:
         if path.stat().st_mtime_ns != about.st_mtime_ns:
             raise OSError(errno.EAGAIN, "it has changed while it was copied")
 
-    _put(settings, claim, path.name, content())
-    path.unlink(missing_ok=True)
+    is_ours = _put(settings, claim, {path.name: content()})
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # it would be copied, and archived, by every sweep
+        if is_ours:
+            shutil.rmtree(_place(settings, claim), ignore_errors=True)
+        raise
     return claim
 
 
@@ -197,9 +205,9 @@ def _left_behind(settings: Settings, *, is_busy: bool) -> Iterator[tuple[str, st
             # A time further ahead than any clock is: it was wrong, and nobody can say how long ago that was.
             if -LONGEST_RESEND_SECONDS < time.time() - handed_over < wait:
                 continue
-            log = next(place.iterdir(), None)
+            log = _log_in(place)
             if log is None:
-                place.rmdir()  # killed between making it and filling it
+                _remove(place)  # killed between making it and filling it, or archiving and this
             else:
                 os.utime(place)  # handed over now: the next sweep waits again
                 yield place.name, shown(log.name)
@@ -213,7 +221,7 @@ def claims(settings: Settings) -> list[tuple[str, str]]:
     found = []
     for place in sorted(processing.iterdir()):
         with contextlib.suppress(OSError):
-            log = None if place.name.startswith(".") else next(place.iterdir(), None)
+            log = None if place.name.startswith(".") else _log_in(place)
             if log:
                 found.append((place.name, shown(log.name)))
     return found
@@ -238,9 +246,33 @@ def _claimed_at(claim: str, otherwise: float) -> float:
 def claimed_file(settings: Settings, claim: str) -> Path | None:
     """The log of a claim; None when it is finished with."""
     try:
-        return next((settings.spool / "processing" / Path(claim).name).iterdir(), None)
+        return _log_in(_place(settings, claim))
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def options_of(settings: Settings, claim: str) -> dict[str, Any] | None:
+    """How a claimed log is to be imported, when whoever put it there has said so (see `put_claimed`)."""
+    try:
+        text = (_place(settings, claim) / _OPTIONS).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return cast("dict[str, Any]", json.loads(text))
+
+
+def _place(settings: Settings, claim: str) -> Path:
+    return settings.spool / "processing" / Path(claim).name
+
+
+def _log_in(place: Path) -> Path | None:
+    """The log in a claim's directory."""
+    return next((path for path in place.iterdir() if not path.name.startswith(".")), None)
+
+
+def _remove(place: Path) -> None:
+    """The directory of a claim that is finished with."""
+    (place / _OPTIONS).unlink(missing_ok=True)
+    place.rmdir()
 
 
 def receive(settings: Settings, name: str, content: bytes | memoryview) -> Path:
@@ -271,33 +303,39 @@ def holds(settings: Settings, *names: str) -> bool:
     )
 
 
-def put_claimed(settings: Settings, name: str, chunks: Iterable[bytes]) -> str:
+def put_claimed(settings: Settings, name: str, chunks: Iterable[bytes], options: dict[str, Any]) -> str:
     """Write bytes that came from elsewhere (standard input) as a claimed log, safe from a power cut. Returns the claim.
 
-    `name` is what the log is to be called; only what a file can be called is taken of it.
+    `name` is what the log is to be called; only what a file can be called is taken of it. `options`, how it is to be
+    imported, lie beside it: whoever takes it must not need the one who put it there.
     """
     prepare(settings)
-    _put(settings, claim := _new_claim(), _file_name(name), chunks)
+    said = json.dumps(options).encode()
+    _put(settings, claim := _new_claim(), {_OPTIONS: [said], _file_name(name): chunks})
     return claim
 
 
-def _put(settings: Settings, claim: str, name: str, chunks: Iterable[bytes]) -> None:
+def _put(settings: Settings, claim: str, files: dict[str, Iterable[bytes]]) -> bool:
+    """Make a claim of files by name. Returns whether it is ours, and not one that another sweep made."""
     processing = settings.spool / "processing"
     hidden = processing / f".{claim}-{secrets.token_hex(4)}"
     hidden.mkdir()
     try:
-        with (hidden / name).open("wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
+        for name, chunks in files.items():
+            with (hidden / name).open("wb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
         sync(hidden)
         hidden.rename(processing / claim)
     except BaseException as error:
         shutil.rmtree(hidden, ignore_errors=True)
-        if not isinstance(error, OSError) or not (processing / claim).exists():  # another sweep was quicker
+        if not isinstance(error, OSError) or not (processing / claim).exists():
             raise
+        return False
     sync(processing)
+    return True
 
 
 def _file_name(name: str) -> str:
@@ -315,84 +353,11 @@ def archive_claimed(settings: Settings, claim: str, *, imported_bytes: int) -> P
         return None
     try:
         if path.lstat().st_size != imported_bytes:
-            target = _move(path, settings.spool / "incoming", path.name)
+            target = archive.move(path, settings.spool / "incoming", path.name)
         else:
-            target = archive(settings, path)
+            target = archive.put(settings, path)
     except FileNotFoundError:
         return None  # another process was quicker
     with contextlib.suppress(OSError):
-        path.parent.rmdir()
+        _remove(path.parent)
     return target
-
-
-def archive(settings: Settings, path: Path, name: str = "") -> Path:
-    """Move a file into today's directory of the archive, under its name or `name`, or one like it that is free.
-
-    Returns where it went.
-    """
-    return _move(path, settings.spool / "archive" / f"{datetime.now(tz=settings.zone):%Y/%m/%d}", name or path.name)
-
-
-def archived_days(settings: Settings) -> list[tuple[date, Path]]:
-    """The days of the archive that there are, the oldest first, each with its directory."""
-    days = []
-    for directory in (settings.spool / "archive").glob("????/??/??"):
-        with contextlib.suppress(ValueError):
-            days.append((date(*(int(part) for part in directory.parts[-3:])), directory))
-    return sorted(days)
-
-
-def files_of(directory: Path) -> list[Path]:
-    """The files that lie in a directory itself, hidden ones too."""
-    with contextlib.suppress(FileNotFoundError):
-        return [path for path in directory.iterdir() if path.is_symlink() or path.is_file()]
-    return []
-
-
-def remove_day(directory: Path) -> None:
-    """Remove an empty day of the archive, and its month and year if they are empty then."""
-    with contextlib.suppress(OSError):
-        for place in (directory, directory.parent, directory.parent.parent):
-            place.rmdir()
-
-
-def _move(path: Path, directory: Path, name: str) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    source = path
-    if path.is_symlink() or path.stat().st_dev != directory.stat().st_dev:
-        # Whole beside its place first, so that a kill leaves the original or both, never less.
-        source = directory / f".{secrets.token_hex(6)}"
-        shutil.copy2(path, source)
-        sync(source)
-    for target in _free_names(directory, name):
-        try:
-            _link(source, target)
-        except FileExistsError:
-            if not os.path.samestat(target.lstat(), source.lstat()):
-                continue
-            # The same file: an earlier move was killed before its last step.
-        source.unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
-        return target
-    raise AssertionError
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, unlike a rename never over an older file of that name (FileExistsError)."""
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links, or somebody else's file
-        if os.path.lexists(target):
-            raise FileExistsError(target) from None
-        source.rename(target)
-
-
-def _free_names(directory: Path, name: str) -> Iterator[Path]:
-    yield directory / name
-    stem = os.fsdecode(os.fsencode(name)[:LONGEST_NAME_BYTES])
-    number = 1
-    while True:
-        yield directory / f"{stem}.{number}"
-        number += 1

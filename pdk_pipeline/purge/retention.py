@@ -12,7 +12,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline import database
-from pdk_pipeline.intake import spool
+from pdk_pipeline.intake import archive
 from pdk_pipeline.purge import deletion, trim
 from pdk_pipeline.purge.steps import Place, Step, Time
 from pdk_pipeline.runs import NIGHT
@@ -128,7 +128,7 @@ def plan(settings: Settings, db: Connection, *, now: float) -> list[Going]:
         if run.id not in going and run.loses_logs(today) and trim.is_needed(db, run.id)
     ]
     for day, directory in _old_archives(settings, today):
-        files = spool.files_of(directory)
+        files = archive.files_of(directory)
         size = sum(path.lstat().st_size for path in files)
         found.append(Going("archive", f"{day}", len(files), size, f"keep_archive_days = {settings.keep_archive_days}"))
     return found
@@ -206,7 +206,7 @@ def _old_archives(settings: Settings, today: date) -> list[tuple[date, Path]]:
     if settings.keep_archive_days is None:
         return []
     oldest = today - timedelta(days=settings.keep_archive_days)
-    return [(day, directory) for day, directory in spool.archived_days(settings) if day < oldest]
+    return [(day, directory) for day, directory in archive.days(settings) if day < oldest]
 
 
 # Have it go --------------------------------------------------------------------------------------------------
@@ -283,14 +283,14 @@ def _passing_logs(work: Work, _where: Any) -> Any:
 
 def _archive(work: Work, _where: Any) -> Any:
     for _, directory in _old_archives(work.settings, work.today):
-        for path in spool.files_of(directory):
+        for path in archive.files_of(directory):
             with contextlib.suppress(FileNotFoundError):
                 work.step.removed["bytes"] += path.lstat().st_size
                 path.unlink()
                 work.step.removed["archived logs"] += 1
             if not work.time.is_left:
                 return True
-        spool.remove_day(directory)
+        archive.remove_day(directory)
     return None
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from pdk_pipeline import database
 from pdk_pipeline.comparison import Category, CauseKind, Environment, history
+from pdk_pipeline.intake import importing, quarantine
 from tests.conftest import record
 from tests.night_after_night import calib, check, compared, learn, night, put
 from tests.stored import take_in
@@ -310,6 +311,34 @@ def test_a_host_whose_log_is_in_the_quarantine_is_told_apart_from_one_that_sent_
         causes = {change.host: change.cause for change in compared(db, MONDAY).changes}
     assert causes["loki"] is None
     assert causes["thor"] == (CauseKind.QUARANTINED, f"thor.{MONDAY}")
+
+
+def test_what_was_dropped_from_the_quarantine_or_mended_there_is_no_cause_and_what_is_bad_again_is(home, make_log):
+    take_in(home, make_log(f"banana.{MONDAY}", record("a"), test_run=MONDAY, host="banana"))
+    take_in(home, make_log(f"thor.{SUNDAY}", record("a"), test_run=SUNDAY, host="thor"))
+    bad = make_log(f"thor.{MONDAY}", record("b"), "test_name=a\nstatus=?\nEND\n", test_run=MONDAY, host="thor")
+
+    def cause():
+        with database.reading(home) as db:
+            return next(change.cause for change in compared(db, MONDAY).changes if change.test == "a")
+
+    item = take_in(home, bad).quarantine_item
+    with database.writing(home) as db:
+        learn(db, SUNDAY)
+        check(db, MONDAY)
+    assert cause() == (CauseKind.QUARANTINED, f"thor.{MONDAY}")
+    importing.drop(home, item)
+    assert cause() is None
+
+    take_in(home, bad)
+    assert cause() == (CauseKind.QUARANTINED, f"thor.{MONDAY}")
+    content = quarantine.content_path(home, item)
+    content.write_text(content.read_text().replace("test_name=a\nstatus=?", "test_name=c\nstatus=P"))
+    importing.retry(home, item)
+    assert cause() is None
+
+    take_in(home, bad)
+    assert cause() == (CauseKind.QUARANTINED, f"thor.{MONDAY}")
 
 
 def test_a_log_of_another_night_in_the_quarantine_is_not_why_a_host_is_silent(home, make_log):

@@ -55,6 +55,24 @@ def test_a_log_that_a_killed_sweep_left_there_is_imported_once(home: Settings, e
     assert list(elsewhere.iterdir()) == list((home.spool / "processing").iterdir()) == []
 
 
+def test_a_log_that_may_not_be_removed_there_is_told_of_and_copied_by_no_sweep(home: Settings, elsewhere, monkeypatch):
+    log = elsewhere / "banana"
+    log.write_text(log_of(record("t1")))
+    real = Path.unlink
+
+    def unlink(path: Path, *args, **kwargs):
+        if path.name == log.name and path.parent.name == "incoming":
+            raise PermissionError(1, "Operation not permitted")
+        real(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    for _ in range(3):
+        collected = spool.collect(home)
+        assert collected.claims == []
+        assert collected.left == [f"{home.spool}/incoming/banana: Operation not permitted"]
+        assert list((home.spool / "processing").iterdir()) == []
+
+
 def _killed(*_, **__):
     raise KeyboardInterrupt
 

@@ -23,7 +23,7 @@ from attrs import evolve
 
 from pdk_pipeline import database
 from pdk_pipeline.errors import UnknownClaim, UnreadableLog
-from pdk_pipeline.intake import deliveries, importing, ingest, ledger, quarantine, reading, spool
+from pdk_pipeline.intake import archive, deliveries, importing, ingest, ledger, quarantine, reading, spool
 from tests.conftest import log_of, record, rows
 from tests.machine import needs_permissions
 from tests.stored import counts, import_claimed, is_sound, results, spooled, statuses, tables, take_in
@@ -329,7 +329,7 @@ def everything(home) -> tuple:
 POINTS = [
     (ledger, "open_entry"), (reading._Gathered, "_add"), (reading.Packer, "finish"), (ingest._Rows, "store"),
     (quarantine.Staging, "add"), (quarantine.Staging, "settle"), (quarantine, "_install"), (ledger, "close_entry"),
-    (spool, "archive_claimed"), (spool, "_link"),
+    (spool, "archive_claimed"), (archive, "_link"),
 ]  # fmt: skip
 
 

@@ -54,6 +54,16 @@ def test_it_is_told_by_its_content_in_any_encoding():
     assert formats.detect(b"").NAME == "pdk"
 
 
+@pytest.mark.parametrize("banner", ["<banner of the ssh daemon>", "<<<< log of banana >>>>", "< 5 s >", "<->"])
+def test_a_banner_in_angle_brackets_does_not_make_a_log_markup(banner):
+    assert formats.detect(f"{banner}\ntest_name=a\nstatus=P\nEND\n".encode()).NAME == "pdk"
+
+
+@pytest.mark.parametrize("tag", ["<testsuite name='a b'>", "<testsuite\nname = 'a'>", "<testsuites >", "<a:b/>", "<é>"])
+def test_whatever_may_be_a_tag_is_read_as_markup(tag):
+    assert formats.detect(tag.encode()).NAME == "junit"
+
+
 # pytest ---------------------------------------------------------------------------------------------------------
 
 

@@ -255,3 +255,14 @@ def test_what_was_dropped_is_told_to_programs_too(pdk: Terminal, make_log):
     pdk("import", make_log("a.pdklog", record("t1", "nonsense")))
     (item,) = pdk("quarantine", "list", "--json").data
     assert pdk("quarantine", "drop", item["id"], "--json").data == {"dropped": [item["id"]]}
+
+
+def test_ctrl_c_where_there_are_no_workers_speaks_of_none(pdk: Terminal, make_log, monkeypatch):
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workers.dispatch.run", interrupted)
+    seen = pdk("import", make_log("a.pdklog", record("t1")))
+    assert seen.status == 130
+    assert "what was finished before stays; the same command again does the rest" in seen.err
+    assert "workers" not in seen.err

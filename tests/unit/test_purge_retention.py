@@ -12,7 +12,7 @@ import pytest
 from pdk_pipeline import config, database, runs
 from pdk_pipeline.config import Settings
 from pdk_pipeline.errors import BadSetting
-from pdk_pipeline.intake import quarantine, spool
+from pdk_pipeline.intake import archive, quarantine
 from pdk_pipeline.purge import retention, trim
 from pdk_pipeline.purge.steps import Step
 from tests.conftest import record, rows
@@ -326,9 +326,9 @@ def test_days_of_the_archive_are_the_sites(make_log, kept):
     settings = kept("keep_archive_days = 1\n")
     path = make_log("a", record())
     take_in(settings, path, archive=True)
-    ((archived_on, directory),) = spool.archived_days(settings)
+    ((archived_on, directory),) = archive.days(settings)
     assert archived_on == datetime.now(tz=UTC).date()
-    assert [file.name for file in spool.files_of(directory)] == ["a"]
+    assert [file.name for file in archive.files_of(directory)] == ["a"]
     assert retain(settings, now=time.time() + DAY).removed == {}
     assert retain(settings, now=time.time() + 2 * DAY).removed["archived logs"] == 1
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from pdk_pipeline import database
 from pdk_pipeline.errors import UnknownQuarantineItem
-from pdk_pipeline.intake import importing, ledger, quarantine, spool
+from pdk_pipeline.intake import archive, importing, ledger, quarantine, spool
 from tests.conftest import log_of, record, rows
 from tests.stored import counts, import_claimed, results, spooled, statuses, take_in
+from tests.typed import Terminal
 from tests.unit.reading import read, rejections
 from tests.unit.test_pdk_properties import LOGS
 
@@ -61,6 +62,31 @@ def test_a_bad_record_is_kept_byte_for_byte_with_where_it_came_from_and_why(home
         assert text == raw.decode("utf-8", "backslashreplace")
         assert log[: place.offset].count(b"\n") + 1 == place.line
     assert [text.split("\n")[0] for _, text in told] == ["test_name=bad", "\\xff\\xfe", "test_name=cut"]
+
+
+def test_it_is_tried_again_with_the_options_of_the_last_import_that_reported_it(home, tmp_path):
+    log = tmp_path / "log"
+    log.write_text(f"START\ntest_run=daily_2026-11-23\nproject=p\nSETDEFAULT\n{BAD}")
+    item = take_in(home, log, defaults={"host": "wrong"}).quarantine_item
+    mend(home, item)
+    assert take_in(home, log, defaults={"host": "banana"}).quarantine_item == item
+    importing.retry(home, item)
+    assert rows(home, "SELECT host, test_name FROM result_scalar") == [("banana", "bad")]
+
+
+@pytest.mark.parametrize("odd", [{"file": 5}, {"records": "x"}, {"quarantined_at": "y"}, {"options": []}])
+def test_a_note_that_somebody_has_spoiled_hides_no_other_item(home, item, odd):
+    place = quarantine.directory(home) / "spoiled"
+    place.mkdir()
+    good = json.loads((quarantine.directory(home) / item / "note.json").read_text())
+    (place / "note.json").write_text(json.dumps(good | {"id": "spoiled"} | odd))
+    assert {note.id for note in quarantine.notes(home)} == {item, "spoiled"}
+    assert quarantine.note(home, "spoiled").reason == "its note cannot be read"
+
+
+def test_an_item_that_is_named_twice_is_dropped_once(home, item, capsys, monkeypatch):
+    seen = Terminal(home, capsys, monkeypatch)("quarantine", "drop", "--json", item, item[:6])
+    assert (seen.status, seen.data) == (0, {"dropped": [item]})
 
 
 def test_nothing_bad_leaves_no_item(home, make_log):
@@ -232,7 +258,7 @@ def test_a_retry_that_comes_twice_is_one(home, item):
         importing.retry(home, "000000000000")
 
 
-@pytest.mark.parametrize("point", ["take_in", "archive", "unlink", "drop"])
+@pytest.mark.parametrize("point", ["take_in", "put", "unlink", "drop"])
 def test_a_retry_that_was_killed_is_ended_by_the_next_one(home, item, monkeypatch, point):
     mend(home, item)
 
@@ -247,7 +273,7 @@ def test_a_retry_that_was_killed_is_ended_by_the_next_one(home, item, monkeypatc
         if point == "take_in":
             patch.setattr(importing, point, take_in_and_be_killed)
         else:
-            owner = {"archive": spool, "unlink": Path, "drop": quarantine}[point]
+            owner = {"put": archive, "unlink": Path, "drop": quarantine}[point]
             patch.setattr(owner, point, killed)
         with pytest.raises(KeyboardInterrupt):
             importing.retry(home, item)

@@ -16,7 +16,7 @@ from attrs import evolve
 
 from pdk_pipeline import config
 from pdk_pipeline.errors import SpoolUnusable
-from pdk_pipeline.intake import quarantine, spool
+from pdk_pipeline.intake import archive, quarantine, spool
 from tests.conftest import log_of, record
 from tests.machine import needs_permissions
 from tests.stored import import_claimed, results, spooled
@@ -308,7 +308,7 @@ def test_two_sweeping_processes_at_once_claim_every_log_once(incoming):
 
 
 def test_bytes_from_elsewhere_become_a_claimed_log(home):
-    claim = spool.put_claimed(home, "stdin", [log_of().encode(), record("t").encode()])
+    claim = spool.put_claimed(home, "stdin", [log_of().encode(), record("t").encode()], {})
     assert spool.claimed_file(home, claim).name == "stdin"
     assert import_claimed(home, claim).accepted == 1
 
@@ -331,7 +331,7 @@ def test_bytes_from_elsewhere_become_a_claimed_log(home):
     ],
 )
 def test_a_name_from_elsewhere_leads_nowhere_else(home, name, called):
-    claim = spool.put_claimed(home, name, [b"content"])
+    claim = spool.put_claimed(home, name, [b"content"], {})
     assert spool.claimed_file(home, claim).name == called
     assert spool.claimed_file(home, claim).read_bytes() == b"content"
     assert len(spooled(home)) == 1
@@ -343,7 +343,7 @@ def test_bytes_that_break_off_leave_nothing(home):
         raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
-        spool.put_claimed(home, "log", broken())
+        spool.put_claimed(home, "log", broken(), {})
     assert list((home.spool / "processing").iterdir()) == []
 
 
@@ -365,7 +365,7 @@ def test_a_log_ends_in_the_archive_of_its_day_in_the_sites_zone(home, incoming, 
         def now(cls, tz=None):
             return datetime(2026, 11, 23, 23, 30, tzinfo=UTC).astimezone(tz)
 
-    monkeypatch.setattr(spool, "datetime", Stopped)
+    monkeypatch.setattr(archive, "datetime", Stopped)
     settings = evolve(home, timezone="Asia/Tokyo")
     claim = claim_of(home, incoming, "log", "content")
     assert spool.archive_claimed(settings, claim, imported_bytes=7) == home.spool / "archive/2026/11/24/log"
@@ -432,8 +432,8 @@ def test_from_another_file_system_a_log_is_whole_in_the_archive_before_it_is_gon
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("killed")))
             with pytest.raises(OSError, match="killed"):
-                spool.archive(home, log)
+                archive.put(home, log)
         assert log.read_text() == "content"
-        spool.archive(home, log)
+        archive.put(home, log)
         assert not log.exists()
     assert {name: text for name, text in archived(home).items() if not name.startswith(".")} == {"log": "content"}
