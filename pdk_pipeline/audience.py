@@ -53,6 +53,9 @@ class Reader:
     address: str
     known: Known | None
     """None: nobody has told it of the run before."""
+    contact_in: frozenset[str] = frozenset()
+    """Projects that it is a contact in."""
+    is_fallback: bool = False
     own: set[Test] = field(default_factory=set)
     """Tests that it is a contact for, of those that changed or are bad."""
     changes: set[int] = field(default_factory=set)
@@ -66,10 +69,16 @@ class Reader:
         return self.known.told if self.known else []
 
     @functools.cached_property
+    def told_projects(self) -> frozenset[str]:
+        """Projects that it has been told of before, of those that are its business still."""
+        told = {Key._make(key).project for key in self.told}
+        return frozenset(told if self.is_fallback else told & (self.contact_in | self.subscribed.keys()))
+
+    @functools.cached_property
     def sees(self) -> object:
         """The same for readers who see the same."""
         wishes = frozenset((one.project, one.kind, one.most_lines) for one in self.subscribed.values())
-        return frozenset(self.own), wishes, self.known.packed if self.known else None
+        return frozenset(self.own), wishes, self.told_projects, self.known.packed if self.known else None
 
     def is_contact(self, project: str, test: str) -> bool:
         """Whether it is a contact for a test."""
@@ -99,21 +108,29 @@ class Audience:
         """Problem tests that nobody is a contact for."""
         self.by_project: defaultdict[str, set[int]] = defaultdict(set)
         """Numbers of changes."""
+        rules = contacts.rules(db, settings.mail_domain)
         self._known = known
+        self._contact_in: defaultdict[str, set[str]] = defaultdict(set)
+        for rule in rules:
+            self._contact_in[rule.address].add(rule.project)
+        self._fallback = _fallback(settings)
         self._readers: dict[str, Reader] = {}
         for address in known:
             self._reader(address)
-        self._add_contacts(contacts.Cover(contacts.rules(db, settings.mail_domain)), _fallback(settings))
+        self._add_contacts(contacts.Cover(rules))
         projects = {count.project for count in comparison.counts} | self.by_project.keys()
         for address, wishes in subscriptions.of(db, projects, settings.mail_domain).items():
             self._reader(address).subscribed = wishes
 
     def _reader(self, address: str) -> Reader:
         if address not in self._readers:
-            self._readers[address] = Reader(address, self._known.get(address))
+            contact_in = frozenset(self._contact_in.get(address, ()))
+            self._readers[address] = Reader(
+                address, self._known.get(address), contact_in, is_fallback=address in self._fallback
+            )
         return self._readers[address]
 
-    def _add_contacts(self, cover: contacts.Cover, fallback: set[str]) -> None:
+    def _add_contacts(self, cover: contacts.Cover) -> None:
         contacts_of: dict[Test, set[str]] = {}
         for number, change in enumerate(self.comparison.changes):
             self.by_project[change.project].add(number)
@@ -123,7 +140,7 @@ class Audience:
                     contacts_of[test] = cover.of(*test)
                 if not contacts_of[test] and change.category in PROBLEMS:
                     self.without_contact.add(test)
-                for address in contacts_of[test] or fallback:
+                for address in contacts_of[test] or self._fallback:
                     reader = self._reader(address)
                     reader.own.add(test)
                     reader.changes.add(number)
@@ -142,12 +159,11 @@ class Audience:
         by_project: defaultdict[str, list[Change]] = defaultdict(list)
         for change in seen.changes:
             by_project[change.project].append(change)
-        told = {Key._make(key).project for key in reader.told}
         return {
             project: wish
-            for project in by_project.keys() | reader.subscribed.keys() | told
+            for project in by_project.keys() | reader.subscribed.keys() | reader.told_projects
             if (wish := _wish(reader, project))
-            and (project in told or _is_wanted(reader, project, by_project[project]))
+            and (project in reader.told_projects or _is_wanted(reader, project, by_project[project]))
         }
 
 

@@ -19,7 +19,7 @@ from pdk_pipeline.channels import mail, smtp
 from pdk_pipeline.channels.message import is_url
 from pdk_pipeline.config_sources import config_path
 from pdk_pipeline.errors import ChannelDown, DatabaseTooNew, DatabaseTooOld, DatabaseUnusable, NoDatabase
-from pdk_pipeline.intake import quarantine
+from pdk_pipeline.intake import quarantine, spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,7 +178,9 @@ def _space(settings: Settings) -> Finding:
 def _spool(settings: Settings) -> Iterator[Finding]:
     for name in ("incoming", "processing", "archive", "quarantine"):
         place = settings.spool / name
-        if place.is_dir() and not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+        if wrong := spool.no_directory(place):
+            yield Finding("spool", State.BAD, f"{place} {wrong}", "No log can be taken in until it is one.")
+        elif place.is_dir() and not os.access(place, os.R_OK | os.W_OK | os.X_OK):
             yield Finding("spool", State.BAD, f"{place} cannot be written", "Work as its owner.")
         elif place.is_dir() and place.stat().st_dev != settings.spool.stat().st_dev:
             advice = "Have the whole spool on one, so that a log moves in one step."

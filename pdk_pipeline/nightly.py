@@ -44,6 +44,12 @@ class Failed(NamedTuple):
 # Which nights ------------------------------------------------------------------------------------------------
 
 
+def know_classes(settings: Settings, now: float) -> None:
+    """From now on a night that is missed is made up for, of classes that are new too."""
+    with database.writing(settings) as db:
+        nights.know_classes(settings, db, now)
+
+
 def due(settings: Settings, now: float) -> list[tuple[str, str, str]]:
     """Class, run and reason of every night that is to be started now."""
     starting = []
@@ -87,15 +93,21 @@ def start(
         return night, is_new
 
 
-def tell_late(settings: Settings, now: float) -> list[str]:
-    """Tell of what came after its night had ended, only what changed by it. Returns the names of those runs."""
+def tell_late(settings: Settings, now: float, *, settle_seconds: float = LATE_SETTLE_SECONDS) -> list[str]:
+    """Tell of what came after its night had ended, only what changed by it. Returns the names of those runs.
+
+    `settle_seconds`: so long nothing more has come.
+    """
     with database.writing(settings) as db:
-        late = nights.late(db, settled_before=now - LATE_SETTLE_SECONDS, ended_after=now - LATE_DAYS * 86_400)
+        late = nights.late(db, settled_before=now - settle_seconds, ended_after=now - LATE_DAYS * 86_400)
+        told = []
         for night in late:
-            with contextlib.suppress(UnknownRun):  # it was deleted meanwhile
-                notify.tell(settings, db, runs.find(settings, db, night.run_name), now=now)
+            if settings.nights.get(night.class_name, Timetable()).notify:
+                with contextlib.suppress(UnknownRun):  # it was deleted meanwhile
+                    notify.tell(settings, db, runs.find(settings, db, night.run_name), now=now)
+                told.append(night.run_name)
             nights.told(db, night, now)
-        return [night.run_name for night in late]
+        return told
 
 
 # Steps -------------------------------------------------------------------------------------------------------
@@ -218,6 +230,7 @@ def run_here(settings: Settings, night_id: int, *, progress: Callable[[int, int]
     release(settings, reading_too=True)
     while step := next_step(settings, night_id, time.time()):
         _run_step(settings, night_id, step, progress)
+    tell_late(settings, time.time(), settle_seconds=0)  # nobody may come by once it has settled
     outbox.deliver_here(settings, progress=progress)
 
 

@@ -70,15 +70,23 @@ _STEP = "SELECT id, name, state, attempts, token, due_at, started_at, taken_at, 
 # Nights ------------------------------------------------------------------------------------------------------
 
 
-def due(settings: Settings, db: Connection, now: float) -> list[Due]:
-    """The nights whose time has come and that have not been started.
+def know_classes(settings: Settings, db: Connection, now: float) -> None:
+    """Note the classes of nights that are new.
 
     A class is made up for only from when it was first seen, so that a new installation does not begin with the night
-    before it. Notes classes that are new.
+    before it.
     """
+    db.executemany(
+        "INSERT INTO night_class (name, since) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [(name, now) for name in settings.nights],
+    )
+
+
+def due(settings: Settings, db: Connection, now: float) -> list[Due]:
+    """The nights whose time has come and that have not been started. Notes classes that are new."""
+    know_classes(settings, db, now)
     found = []
     for name, timetable in settings.nights.items():
-        db.execute("INSERT INTO night_class (name, since) VALUES (?, ?) ON CONFLICT DO NOTHING", (name, now))
         (since,) = db.execute("SELECT since FROM night_class WHERE name = ?", (name,)).fetchone()
         last = timetable.last_due(name, now, settings.zone)
         if last and last.at >= since and find(db, last.class_name, last.run_name) is None:

@@ -137,5 +137,5 @@ def _document(audience: Audience, reader: Reader) -> Document | None:
     if reader.known is None:
         document = report.build(seen, wishes=wishes)
         return document if document.parts else None
-    document = report.addendum(seen, reader.told, wishes=wishes)
+    document = report.addendum(seen, reader.told, wishes=wishes, whole=audience.comparison)
     return None if document.is_empty else document

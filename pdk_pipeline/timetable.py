@@ -18,6 +18,9 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LOOK_BACK_DAYS = 62
 """A night may be as rare as the 31st of a month."""
 
+USUAL_PATIENCE = timedelta(hours=3)
+"""So long a night waits for its hosts when no deadline is set."""
+
 
 class Due(NamedTuple):
     """One night that should have started."""
@@ -68,7 +71,9 @@ class Timetable:
     expected: str | None = setting(optional(TEXT), None, "class of expected tests; by default the class of the night")
     notify: bool = setting(FLAG, default=True, meaning="tell people about it")
     hosts: list[str] = setting(several(TEXT), [], "start as soon as all of these have reported, from `at` on …")
-    deadline: time | None = setting(optional(CLOCK), None, "… or at this time, without those that have not")
+    deadline: time | None = setting(
+        optional(CLOCK), None, "… or at this time (usual: 3 hours later), without those that have not"
+    )
 
     def last_due(self, class_name: str, now: float, zone: tzinfo | None) -> Due | None:
         """The latest night of this class whose time has come. `now`: seconds since 1970; `zone`: None is the machine's.
@@ -91,8 +96,10 @@ class Timetable:
                 yield day
 
     def _deadline(self, day: date, at: float, zone: tzinfo | None) -> float:
-        if not self.hosts or self.deadline is None:
+        if not self.hosts:
             return at
+        if self.deadline is None:
+            return at + USUAL_PATIENCE.total_seconds()
         after_midnight = self.deadline <= self.at
         return _moment(day + timedelta(days=after_midnight), self.deadline, zone)
 

@@ -103,6 +103,8 @@ def take_up() -> dict[str, Any]:
     Each writer begins with it. What is in the queue all the same changes nothing when its turn comes.
     """
     nightly.release(settings())
+    # The first tick may come with the first night, or after it.
+    nightly.know_classes(settings(), time.time())
     return {"advanced": _under_way()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import importlib.util
 import os
@@ -288,5 +289,9 @@ def _is_free(address: str, port: int) -> bool:
     try:
         with socket.create_server((address, port)):
             return True
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            return False
+        raise BadSetting(
+            f"flower_address: {address}: {error.strerror}", advice="It is one of this machine's."
+        ) from None

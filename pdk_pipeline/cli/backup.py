@@ -26,9 +26,12 @@ def backup(target: str | None, keep: int | None, local: bool, as_json: bool) -> 
     """
     from pdk_pipeline.cli.tables import size
     from pdk_pipeline.cli.waiting import outcome
+    from pdk_pipeline.errors import BackupRefused
     from workers.dispatch import Call
 
     path = os.path.abspath(target) if target else None  # noqa: PTH100
+    if target and path and target.endswith("/") and not os.path.isdir(path):  # noqa: PTH112
+        raise BackupRefused(f"{path} is no directory", advice="Make it first.")
     made = outcome(Call("backup", (path, keep or 0), target or "backup"), local=local)
     if as_json:
         print_json(made)

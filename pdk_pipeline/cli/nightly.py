@@ -40,6 +40,7 @@ def nightly(class_name: str, run: str | None, again: bool, local: bool, no_wait:
     if no_wait:
         click.echo(dispatch.send(settings(), [call])[0])
         return 0
+    began = time.time()
     begun = outcome(call, local=local)
     night, steps = _wait_for(begun["night"])
     if as_json:
@@ -47,6 +48,8 @@ def nightly(class_name: str, run: str | None, again: bool, local: bool, no_wait:
     else:
         _print(night, steps)
     failed = [step for step in steps if step.state == "failed"]
+    if night.ended_at is not None and night.ended_at < began:
+        say(f"{night.run_name}: it had ended before, and nothing was done now; --again does it once more")
     if night.ended_at is None:
         say(f"{night.run_name}: not ended yet; the same command goes on with it")
     return 1 if failed or night.ended_at is None else 0

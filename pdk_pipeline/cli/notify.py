@@ -131,8 +131,8 @@ def _tell(run: str, among: list[str] | None, *, local: bool, as_json: bool) -> i
     else:
         say(f"there is nothing (more) to tell anybody about {told['run']}")
     _say_unreachable(told["unreachable"])
-    is_refused = _say_what_became(entries)
-    return _say_without_contact(told["without_contact"], told["examples"]) or int(is_refused)
+    is_wrong = _say_what_became(entries)
+    return _say_without_contact(told["without_contact"], told["examples"]) or int(is_wrong)
 
 
 def _newest_message() -> int:
@@ -166,11 +166,15 @@ def _wait_for(run: str, newest: int) -> list[Entry]:
 
 
 def _say_what_became(entries: Sequence[Entry]) -> bool:
-    """Say what a person should know of what was not simply sent. Returns whether something was refused."""
+    """Say what a person should know of what was not simply sent. Returns whether something is wrong.
+
+    It is when something was refused, or when nobody is there to try again.
+    """
     from pdk_pipeline.channels import eml
     from pdk_pipeline.cli.tables import counted
     from pdk_pipeline.config import settings
     from pdk_pipeline.outbox import State
+    from workers import broker
 
     if any(entry.channel == eml.NAME for entry in entries):
         say(f"mails are files in {settings().outbox}: no mail server is set up (PDK_SMTP_HOST)")
@@ -178,12 +182,14 @@ def _say_what_became(entries: Sequence[Entry]) -> bool:
     if refused:
         say(f"{counted(len(refused), 'message')} refused; `pdk outbox retry` tries again what was mended")
     failed = [entry for entry in entries if entry.state is State.PENDING and entry.is_tried]
+    is_left = bool(failed) and broker.address(settings()) is None
     if failed:
-        say(f"{counted(len(failed), 'message')} could not be delivered now and will be tried again: {failed[0].detail}")
+        what_then = "the next `pdk notify` or `pdk nightly` tries again" if is_left else "it will be tried again"
+        say(f"{counted(len(failed), 'message')} could not be delivered now, {what_then}: {failed[0].detail}")
     under_way = [entry for entry in entries if not entry.is_tried]
     if under_way:
         say(f"{counted(len(under_way), 'message')} still under way; `pdk outbox list` shows what becomes of them")
-    return bool(refused)
+    return bool(refused) or is_left
 
 
 def _say_unreachable(number: int) -> None:

@@ -87,6 +87,8 @@ def _compare(run: str, against: str | None) -> Comparison:
     with reading(settings()) as db:
         found = runs.find(settings(), db, run)
         base = runs.find(settings(), db, against) if against else comparison.previous(db, found)
+        if against and base == found:
+            raise click.BadParameter("a run is compared with another one", param_hint="--against")
         return comparison.compare(db, found, base)
 
 

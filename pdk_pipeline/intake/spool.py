@@ -71,8 +71,19 @@ def prepare(settings: Settings) -> None:
     try:
         for name in DIRECTORIES:
             (settings.spool / name).mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise SpoolUnusable(f"{error.filename} {no_directory(Path(error.filename))}") from None
     except OSError as error:
         raise SpoolUnusable(f"{error.filename}: {error.strerror}", advice="PDK_HOME names another place.") from None
+
+
+def no_directory(place: Path) -> str:
+    """What is in the place of a directory of the spool; empty: it is one, or is still to be made."""
+    if place.is_dir() or not os.path.lexists(place):
+        return ""
+    if place.is_symlink():
+        return f"leads to {place.readlink()}, and there is no directory; is the file server mounted?"
+    return "is no directory"
 
 
 def collect(settings: Settings, *, is_busy: bool = False) -> Collected:

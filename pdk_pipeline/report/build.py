@@ -83,8 +83,11 @@ def addendum(
     kind: Kind = Kind.FULL,
     most_lines: int | None = None,
     wishes: Mapping[str, Wish] | None = None,
+    whole: Comparison | None = None,
 ) -> Document:
     """Only what changed since a first document of the same run, whose `told` is given. The rest is as in `build`.
+
+    `whole`: when `comparison` is the part of it that concerns the reader now, all of it.
 
     What is new is listed as always; what was told as failing, missing or silent and is so no more (a host's log
     arrived late) is listed as settled. `document.is_empty` says that there is nothing to send.
@@ -93,6 +96,8 @@ def addendum(
     chosen = _wishes(comparison, projects, Wish(tests, results, kind, most_lines), wishes)
     changes = _concerned(comparison, chosen)
     now = {change.key for of_project in changes.values() for change in of_project}
+    # What is no longer the reader's is not settled by that.
+    as_bad_as_ever = {change.key[1:] for change in (whole or comparison).changes if change.category in PROBLEMS}
     fresh_of = {
         project: [change for change in of_project if change.key not in before]
         for project, of_project in changes.items()
@@ -101,7 +106,7 @@ def addendum(
     parts = []
     for project, wish in chosen.items():
         fresh = fresh_of[project]
-        settled = [key for key in before - now if key.project == project]
+        settled = [key for key in before - now if key.project == project and key[1:] not in as_bad_as_ever]
         part = _part(comparison, project, wish, fresh, at_once)
         groups = [*part.groups, *_settled(settled, fresh, wish)]
         if groups:

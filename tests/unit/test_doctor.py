@@ -205,3 +205,15 @@ def test_a_network_file_system_is_bad(sound, monkeypatch):
 def test_where_no_mounts_are_told_the_file_system_is_unknown(tmp_path):
     assert doctor.file_system(tmp_path, tmp_path / "none") == ""
     assert Path("/proc/mounts").exists() == bool(doctor.file_system(tmp_path))
+
+
+def test_a_file_server_that_is_not_mounted_is_told_of(sound, capsys, monkeypatch):
+    incoming = sound.spool / "incoming"
+    incoming.rmdir()
+    incoming.symlink_to("/nowhere/logs")
+    state, text, _ = findings(sound)["spool"]
+    assert state is State.BAD
+    assert text == f"{incoming} leads to /nowhere/logs, and there is no directory; is the file server mounted?"
+    seen = Terminal(sound, capsys, monkeypatch)("collect")
+    assert seen.status == 1
+    assert text in seen.err

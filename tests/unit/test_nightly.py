@@ -13,6 +13,7 @@ from pdk_pipeline.config import Settings
 from pdk_pipeline.intake import spool
 from tests.conftest import log_of, record, rows
 from tests.stored import import_claimed
+from tests.typed import Terminal
 
 DAY = 86_400.0
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
@@ -254,6 +255,59 @@ def test_what_comes_after_the_night_is_told_of_as_an_addendum_and_only_once(home
     assert [kind for _, kind, _ in messages(home)] == ["report", "addendum"]
     assert nightly.tell_late(home, now + nightly.LATE_SETTLE_SECONDS + 2) == []
     assert night.run_name == "daily_2026-11-23"
+
+
+def test_one_process_alone_tells_of_what_came_late_too(home: Settings):
+    home = set_up(home, 'fallback_address = "devs@example.org"\n')
+    arrive(home, "a", record("t1", "F"))
+    do_night(home)
+    arrive(home, "b", record("t2", "F"), host="cherry")
+    arrive(home, "c", record("t1", "F"), test_run="daily_2026-11-24")
+    with database.writing(home) as db:
+        db.execute("UPDATE night SET told_until = told_until - 1")
+    do_night(home, "daily_2026-11-24")
+    assert sorted((kind, subject.partition(" daily_")[2][:10]) for _, kind, subject in messages(home)) == [
+        ("addendum", "2026-11-23"), ("report", "2026-11-23"), ("report", "2026-11-24"),
+    ]  # fmt: skip
+
+
+def test_of_a_class_that_nobody_is_told_of_nothing_late_is_told_either(home: Settings):
+    home = set_up(home, 'fallback_address = "devs@example.org"\n[nights.daily]\nnotify = false\n')
+    arrive(home, "a", record("t1", "P"))
+    do_night(home)
+    arrive(home, "b", record("t2", "F"), host="cherry")
+    for claim, _ in spool.collect(home).claims:
+        import_claimed(home, claim)
+    with database.writing(home) as db:
+        db.execute("UPDATE night SET told_until = told_until - 1")
+    (at,) = max(rows(home, "SELECT imported_at FROM import_file"))
+    assert nightly.tell_late(home, at + nightly.LATE_SETTLE_SECONDS + 1) == []
+    assert messages(home) == []
+
+
+def test_a_class_that_is_known_before_its_hour_has_its_first_night(home: Settings):
+    home = set_up(home, '[nights.daily]\nat = "02:00"\n')
+    two = datetime(2026, 11, 23, 2, tzinfo=UTC).timestamp()
+    nightly.know_classes(home, two - 1)
+    assert [run for _, run, _ in nightly.due(home, two)] == ["daily_2026-11-23"]
+
+
+def test_without_a_deadline_hosts_are_waited_for_all_the_same(home: Settings):
+    home = set_up(home, '[nights.daily]\nat = "02:00"\nhosts = ["banana"]\n')
+    two = datetime(2026, 11, 23, 2, tzinfo=UTC).timestamp()
+    nightly.due(home, two - DAY)
+    assert nightly.due(home, two + 3 * 3600 - 1) == []
+    ((_, _, reason),) = nightly.due(home, two + 3 * 3600)
+    assert reason == "the deadline came; not reported: banana"
+
+
+def test_of_a_night_that_had_ended_it_is_said_that_nothing_was_done(home: Settings, capsys, monkeypatch):
+    pdk = Terminal(home, capsys, monkeypatch)
+    arrive(home, "a", record("t1"))
+    assert "nothing was done now" not in pdk("nightly", "daily", "daily_2026-11-23").err
+    seen = pdk("nightly", "daily", "daily_2026-11-23")
+    assert "daily_2026-11-23: it had ended before, and nothing was done now; --again does it once more" in seen.err
+    assert "nothing was done now" not in pdk("nightly", "--again", "daily", "daily_2026-11-23").err
 
 
 def test_the_administrator_is_told_which_steps_failed_and_why(home: Settings, monkeypatch):

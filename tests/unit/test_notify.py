@@ -418,6 +418,35 @@ def test_a_run_that_is_not_there_is_one_line(night, capsys):
     assert err.startswith("pdk: There is no such test run: daily_latest, which is daily_")
 
 
+def test_nothing_is_settled_by_who_is_told_of_it(night, contact, tell, home):
+    home = evolve(home, fallback_address=EVE)
+    night(one="F", two="F")
+    with database.writing(home) as db:
+        notify.tell(home, db, runs.find(home, db, TODAY), now=time.time())
+    # When a contact comes in the place of the fallback address, is replaced by another, and gets fewer tests
+    contact(f"calib,,{ANN}")
+    assert tell().keys() == {ANN}
+    contact(f"calib,,{BOB}")
+    assert tell().keys() == {BOB}
+    contact(f"calib,one,{BOB}")
+    assert tell() == {}
+    # Then it is told as settled when it is, and to those alone whose business it still is
+    night(one="P", two="P", replace=True)
+    texts = tell()
+    assert texts.keys() == {BOB}
+    assert "2 no longer failing" in texts[BOB].text, "he was told of both"
+
+
+def test_who_has_unsubscribed_is_told_no_more(night, subscribe, tell, home):
+    subscribe(EVE, "full", "calib")
+    night(one="F")
+    assert tell().keys() == {EVE}
+    with database.writing(home) as db:
+        subscriptions.unsubscribe(db, EVE, "")
+    night(one="P", replace=True)
+    assert tell() == {}
+
+
 def test_a_refusal_is_told_and_can_be_tried_again_when_it_is_mended(night, contact, capsys, monkeypatch):
     contact(f"calib,,{ANN}", f"calib,,{BOB}")
     night(one="F")
@@ -431,7 +460,8 @@ def test_a_refusal_is_told_and_can_be_tried_again_when_it_is_mended(night, conta
         assert code == 1
         assert "550 no such user" in out
         assert "1 message refused; `pdk outbox retry`" in err
-        assert "1 message could not be delivered now and will be tried again: 451 come back later" in err
+        assert "1 message could not be delivered now, the next `pdk notify` or" in err
+        assert "tries again: 451 come back later" in err
         # When the server is mended, then both get theirs
         server.on_recipient = lambda _recipient: None
         code, out, _ = pdk(capsys, "outbox", "retry", 1, 2)
@@ -448,8 +478,8 @@ def test_a_message_can_be_looked_at_and_dropped(night, contact, capsys, monkeypa
     monkeypatch.setenv("PDK_SMTP_PORT", "1")
     config.settings.cache_clear()
     code, _, err = pdk(capsys, "notify", "-email", TODAY)
-    assert code == 0
-    assert "will be tried again: 127.0.0.1:1: Connection refused" in err
+    assert code == 1, "nothing is running that would try again by itself"
+    assert "the next `pdk notify` or `pdk nightly` tries again: 127.0.0.1:1: Connection refused" in err
     assert "no message can be delivered by smtp now: 127.0.0.1:1: Connection refused" in pdk(capsys, "status")[1]
     _, out, _ = pdk(capsys, "outbox", "show", 1)
     assert "state       pending, 1 attempt\n" in out

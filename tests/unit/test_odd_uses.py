@@ -14,6 +14,7 @@ from pdk_pipeline import config
 from pdk_pipeline.config import Settings
 from pdk_pipeline.errors import BadSetting
 from tests.conftest import log_of, record
+from tests.integration.processes import PDK
 from tests.typed import Terminal
 
 
@@ -266,3 +267,28 @@ def test_ctrl_c_where_there_are_no_workers_speaks_of_none(pdk: Terminal, make_lo
     assert seen.status == 130
     assert "what was finished before stays; the same command again does the rest" in seen.err
     assert "workers" not in seen.err
+
+
+def test_a_run_is_not_compared_with_itself(pdk: Terminal, make_log):
+    pdk("import", make_log("a.pdklog", record("t1", "F")))
+    seen = pdk("report", "daily_2026-11-23", "--against", "daily_2026-11-23")
+    assert seen.status == 2
+    assert "a run is compared with another one" in seen.err
+
+
+def test_a_directory_of_backups_that_is_not_there_does_not_become_a_file(pdk: Terminal, tmp_path: Path):
+    pdk("initdb")
+    seen = pdk("backup", f"{tmp_path}/backups/")
+    assert seen.status == 1
+    assert f"{tmp_path}/backups is no directory. Make it first." in seen.err
+    assert not (tmp_path / "backups").exists()
+
+
+def test_an_address_that_flower_cannot_listen_at_is_told_before_anything_is_started(home: Settings):
+    environment = os.environ | {"PDK_HOME": str(home.home), "PDK_FLOWER_ADDRESS": "192.0.2.1"}
+    done = subprocess.run([*PDK, "up"], check=False, capture_output=True, text=True, env=environment, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        "flower_address: 192.0.2.1: Cannot assign requested address. It is one of this machine's.\n"
+    )
+    assert done.stdout == ""
