@@ -39,10 +39,10 @@ def delete_run(run_id: int, name: str) -> dict[str, Any]:
 
 
 @app.task(**AGAIN_LATER, name="undelete_run")
-def undelete_run(run_id: int, name: str) -> dict[str, Any]:
+def undelete_run(run_id: int, name: str, instead: bool = False) -> dict[str, Any]:
     """Bring a deleted run back."""
     with database.writing(settings()) as db:
-        deletion.undelete(db, run_id)
+        deletion.undelete(db, run_id, now=time.time(), instead=instead)
         return {"run": name, "results": deletion.results_of(db, run_id)}
 
 

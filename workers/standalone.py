@@ -292,6 +292,5 @@ def _is_free(address: str, port: int) -> bool:
     except OSError as error:
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
             return False
-        raise BadSetting(
-            f"flower_address: {address}: {error.strerror}", advice="It is one of this machine's."
-        ) from None
+        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise BadSetting(f"flower_address: {address}: {why}", advice="It is one of this machine's.") from None

@@ -155,9 +155,10 @@ def _part_removed(run: Run, wanted: Selection, *, local: bool, is_quiet: bool) -
 
 @click.command("undelete_run", cls=Command)
 @click.argument("name", metavar="[RUN]", required=False)
+@click.option("--instead", is_flag=True, help="Delete the run that has its name now.")
 @local
 @as_json
-def undelete_run(name: str | None, local: bool, as_json: bool) -> None:
+def undelete_run(name: str | None, instead: bool, local: bool, as_json: bool) -> None:
     """Bring a deleted run back, all of it, until `pdk clean` has begun to remove it.
 
     \b
@@ -176,7 +177,7 @@ def undelete_run(name: str | None, local: bool, as_json: bool) -> None:
         return
     with reading(settings()) as db:
         run = deletion.find_deleted(settings(), db, name)
-    brought_back = outcome(Call("undelete_run", (run.id, run.name), run.name), local=local)
+    brought_back = outcome(Call("undelete_run", (run.id, run.name, instead), run.name), local=local)
     if as_json:
         print_json(brought_back)
     else:

@@ -61,10 +61,11 @@ def delete(db: Connection, run_id: int, *, now: float) -> bool:
     return True
 
 
-def undelete(db: Connection, run_id: int) -> bool:
-    """Bring a deleted run back as it was. Returns whether it was away.
+def undelete(db: Connection, run_id: int, *, now: float, instead: bool = False) -> bool:
+    """Bring a deleted run back as it was. Returns whether it was away. `now`: seconds since 1970.
 
-    Raises RunGone when `clean` has begun with it, RunNameTaken when another run has its name meanwhile.
+    Raises RunGone when `clean` has begun with it; when another run has its name meanwhile RunNameTaken, or, if it is to
+    come back `instead` of that one, ValuableRun.
     """
     row = db.execute("SELECT name, deleted_at, clean_begun_at FROM run WHERE id = ?", (run_id,)).fetchone()
     if row is None:
@@ -74,8 +75,10 @@ def undelete(db: Connection, run_id: int) -> bool:
         return False
     if clean_begun_at is not None:
         raise RunGone(name, advice="`pdk clean` has begun to remove it; its logs may be in the archive.")
-    if db.execute("SELECT 1 FROM run WHERE name = ? AND deleted_at IS NULL", (name,)).fetchone():
-        raise RunNameTaken(name, advice=f"`pdk delete_run {name}` makes room for the older one.")
+    if taken := db.execute("SELECT id FROM run WHERE name = ? AND deleted_at IS NULL", (name,)).fetchone():
+        if not instead:
+            raise RunNameTaken(name, advice="--instead deletes that one and brings the older one back.")
+        delete(db, taken[0], now=now)
     db.execute("UPDATE run SET deleted_at = NULL WHERE id = ?", (run_id,))
     return True
 

@@ -199,8 +199,17 @@ def test_a_run_does_not_come_back_over_another_one_of_its_name(pdk, report, home
     done = pdk("undelete_run", MONDAY)
     assert done.status == 1
     assert done.err == (
-        f"pdk: Another run has that name now: {MONDAY}. `pdk delete_run {MONDAY}` makes room for the older one.\n"
+        f"pdk: Another run has that name now: {MONDAY}. --instead deletes that one and brings the older one back.\n"
     )
+    assert statuses(home) == {"b": "P"}
+    # When it is to come back instead of that one, and that one again
+    assert pdk("undelete_run", "--instead", MONDAY).status == 0
+    assert statuses(home) == {"a": "P"}
+    pdk("valuable", MONDAY)
+    assert pdk("undelete_run", "--instead", MONDAY).status == 1
+    assert statuses(home) == {"a": "P"}
+    pdk("valuable", MONDAY, "--off")
+    assert pdk("undelete_run", "--instead", MONDAY).status == 0
     assert statuses(home) == {"b": "P"}
 
 
@@ -218,7 +227,7 @@ def test_a_run_does_not_come_back_once_clean_has_begun_with_it(pdk, report, home
     assert "is being removed" in pdk("undelete_run").out
     clean_all(home)
     with database.writing(home) as db, pytest.raises(RunGone):
-        deletion.undelete(db, run)
+        deletion.undelete(db, run, now=2000.0)
     assert "There is no such test run" in pdk("undelete_run", MONDAY).err
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -123,12 +124,12 @@ class Site(RuleBasedStateMachine):
         with database.writing(self.home) as db:
             if id_ in self.begun:
                 with pytest.raises(RunGone):
-                    deletion.undelete(db, id_)
+                    deletion.undelete(db, id_, now=time.time())
             elif run in self.seen:
                 with pytest.raises(RunNameTaken):
-                    deletion.undelete(db, id_)
+                    deletion.undelete(db, id_, now=time.time())
             else:
-                assert deletion.undelete(db, id_)
+                assert deletion.undelete(db, id_, now=time.time())
                 self.deleted.remove(entry)
                 self.seen[run] = reported
 
