@@ -93,11 +93,12 @@ def start(
         return night, is_new
 
 
-def tell_late(settings: Settings, now: float, *, settle_seconds: float = LATE_SETTLE_SECONDS) -> list[str]:
+def tell_late(settings: Settings, now: float, *, is_last_chance: bool = False) -> list[str]:
     """Tell of what came after its night had ended, only what changed by it. Returns the names of those runs.
 
-    `settle_seconds`: so long nothing more has come.
+    `is_last_chance`: nobody comes by once it has settled, so it is told of at once.
     """
+    settle_seconds = 0 if is_last_chance else LATE_SETTLE_SECONDS
     with database.writing(settings) as db:
         late = nights.late(db, settled_before=now - settle_seconds, ended_after=now - LATE_DAYS * 86_400)
         told = []
@@ -230,7 +231,7 @@ def run_here(settings: Settings, night_id: int, *, progress: Callable[[int, int]
     release(settings, reading_too=True)
     while step := next_step(settings, night_id, time.time()):
         _run_step(settings, night_id, step, progress)
-    tell_late(settings, time.time(), settle_seconds=0)  # nobody may come by once it has settled
+    tell_late(settings, time.time(), is_last_chance=True)
     outbox.deliver_here(settings, progress=progress)
 
 

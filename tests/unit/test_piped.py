@@ -27,16 +27,16 @@ def hosts(home: Settings) -> list[tuple]:
     return rows(home, "SELECT host, test_name FROM result_scalar ORDER BY host")
 
 
-def test_a_piped_log_that_found_no_broker_keeps_its_options(pdk: Terminal, monkeypatch):
-    monkeypatch.setenv("PDK_BROKER_URL", "redis://127.0.0.1:1/0")
-    seen = pdk("import", "--host=banana", "-", given=NO_HOST)
-    assert seen.status == 1
-    assert "what was piped is kept in the spool, with its options" in seen.err
-    monkeypatch.delenv("PDK_BROKER_URL")
-    ((claim, _),) = spool.claims(pdk.home)
-    assert import_claimed(pdk.home, claim).accepted == 1
-    assert hosts(pdk.home) == [("banana", "t")]
-    assert list((pdk.home.spool / "processing").iterdir()) == []
+def test_a_piped_log_that_found_no_broker_keeps_its_options(home: Settings):
+    environment = os.environ | {"PDK_HOME": str(home.home), "PDK_BROKER_URL": "redis://127.0.0.1:1/0"}
+    command = [*PDK, "import", "--host=banana", "-"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, input=NO_HOST, env=environment)
+    assert done.returncode == 1
+    assert "what was piped is kept in the spool, with its options" in done.stderr
+    ((claim, _),) = spool.claims(home)
+    assert import_claimed(home, claim).accepted == 1
+    assert hosts(home) == [("banana", "t")]
+    assert list((home.spool / "processing").iterdir()) == []
 
 
 def test_a_batch_of_claims_is_imported_each_with_its_own_options(home: Settings):
