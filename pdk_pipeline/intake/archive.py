@@ -67,8 +67,12 @@ def move(path: Path, directory: Path, name: str) -> Path:
     if path.is_symlink() or path.stat().st_dev != directory.stat().st_dev:
         # Whole beside its place first, so that a kill leaves the original or both, never less.
         source = directory / f".{secrets.token_hex(6)}"
-        shutil.copy2(path, source)
-        sync(source)
+        try:
+            shutil.copy2(path, source)
+            sync(source)
+        except OSError:  # a full disk
+            source.unlink(missing_ok=True)
+            raise
     for target in _free_names(directory, name):
         try:
             _link(source, target)

@@ -88,6 +88,20 @@ def _is_elsewhere(log: Path):
     return link
 
 
+def test_a_copy_that_a_full_disk_cuts_off_is_not_left_in_the_archive(home: Settings, make_log, tmp_path, monkeypatch):
+    # A link is copied, as what lies on another file system is.
+    (tmp_path / "link").symlink_to(make_log("a.pdklog", record("t1")))
+
+    def copy(_source, target):
+        Path(target).touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copy2", copy)
+    outcome = take_in(home, tmp_path / "link", archive=True)
+    assert outcome.messages == ["it is imported, and stays where it is: No space left on device"]
+    assert [path for path in (home.spool / "archive").rglob("*") if path.is_file()] == []
+
+
 def test_a_log_that_has_changed_since_is_told_of_and_not_archived(home: Settings, make_log, monkeypatch):
     log = make_log("a.pdklog", record("t1"))
     taken = importing.take_in
