@@ -176,7 +176,7 @@ def _space(settings: Settings) -> Finding:
 
 
 def _spool(settings: Settings) -> Iterator[Finding]:
-    for name in ("incoming", "processing", "archive", "quarantine"):
+    for name in spool.DIRECTORIES:
         place = settings.spool / name
         if wrong := spool.no_directory(place):
             yield Finding("spool", State.BAD, f"{place} {wrong}", "No log can be taken in until it is one.")

@@ -72,15 +72,17 @@ def canonical_name(settings: Settings, db: Connection, name: str) -> str:
     if not is_relative(settings, name):
         return name
     prefix, _, when = name.rpartition("_")
-    today = of_today(settings, f"{prefix}_{TODAY[0]}")
+    today = _of_today(settings, prefix)
     return today if when in TODAY else predecessor(db, today) or name
 
 
 def of_today(settings: Settings, name: str) -> str:
     """The name of today's run for `daily_latest` and `daily_today`; any other is itself."""
     prefix, _, when = name.rpartition("_")
-    if when not in TODAY or not is_relative(settings, name):
-        return name
+    return _of_today(settings, prefix) if when in TODAY and is_relative(settings, name) else name
+
+
+def _of_today(settings: Settings, prefix: str) -> str:
     return f"{prefix}_{datetime.now(tz=settings.zone):%Y-%m-%d}"
 
 

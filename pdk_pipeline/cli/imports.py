@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from workers.call import Call
 
 COUNTED = ("records", "accepted", "replaced_missing", "duplicates", "skipped", "quarantined")
+OF_THIS_PROCESS = ("/dev/fd/", "/dev/stdin", "/proc/self/", "/proc/thread-self/")
+"""Beginnings of paths that mean another file in another process."""
+
 HEADINGS = ("records", "imported", "replaced missing", "duplicates", "skipped", "quarantined")
 
 
@@ -99,10 +102,6 @@ def _run_meant(settings: Settings, name: str) -> str:
     return meant
 
 
-_OF_THIS_PROCESS = ("/dev/fd/", "/dev/stdin", "/proc/self/", "/proc/thread-self/")
-"""Paths that mean another file in another process."""
-
-
 def _imports(
     settings: Settings, files: Sequence[str], options: dict[str, Any], *, archive: bool
 ) -> tuple[list[Import], list[dict[str, str]]]:
@@ -117,14 +116,10 @@ def _imports(
     absent = []
     for file in files:
         try:
-            about = None if file == "-" else os.stat(file)  # noqa: PTH116  (once a file, and twice as quick as pathlib's)
-            # What is piped goes in with the options beside it; a worker has another standard input.
-            if about is None or file.startswith(_OF_THIS_PROCESS):
-                with contextlib.nullcontext(sys.stdin.buffer) if about is None else open(file, "rb") as piped:  # noqa: PTH123
-                    name = f"{'stdin' if about is None else os.path.basename(file)}-{os.getpid()}.pdklog"  # noqa: PTH119
-                    claim = spool.put_claimed(settings, name, iter(lambda: piped.read(1 << 20), b""), options)
-                imports.append(Import(Call("import_claimed", ([claim],), file), [file]))
+            if file == "-" or file.startswith(OF_THIS_PROCESS):
+                imports.append(Import(Call("import_claimed", ([_put_piped(settings, file, options)],), file), [file]))
                 continue
+            about = os.stat(file)  # noqa: PTH116  (once a file, and twice as quick as pathlib's)
         except OSError as error:
             why = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
             absent.append({"file": spool.shown(file), "error": why})
@@ -141,6 +136,16 @@ def _imports(
         names = [spool.shown(path) for path in batch]
         imports.append(Import(Call("import_logs", (logs, options, archive), label(names)), names))
     return imports, absent
+
+
+def _put_piped(settings: Settings, file: str, options: dict[str, Any]) -> str:
+    """Put into the spool what only this process can read, with how it is to be imported. Returns the claim."""
+    from pdk_pipeline.intake import spool
+
+    name = "stdin" if file == "-" else os.path.basename(file)  # noqa: PTH119
+    with contextlib.nullcontext(sys.stdin.buffer) if file == "-" else open(file, "rb") as piped:  # noqa: PTH123
+        chunks = iter(lambda: piped.read(1 << 20), b"")
+        return spool.put_claimed(settings, f"{name}-{os.getpid()}.pdklog", chunks, options)
 
 
 def _hand_over(imports: Sequence[Import], *, as_json: bool) -> None:

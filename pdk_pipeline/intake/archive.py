@@ -24,18 +24,24 @@ LONGEST_NAME_BYTES = 240
 def put(settings: Settings, path: Path, name: str = "") -> Path:
     """Move a file into today's directory of the archive, under its name or `name`, or one like it that is free.
 
-    One that lies in the archive already stays where it is. Returns where it lies then.
+    Returns where it lies then.
     """
-    archive = settings.spool / "archive"
-    if path.parent.resolve().is_relative_to(archive.resolve()):
-        return path
-    return move(path, archive / f"{datetime.now(tz=settings.zone):%Y/%m/%d}", name or path.name)
+    return move(path, _root(settings) / f"{datetime.now(tz=settings.zone):%Y/%m/%d}", name or path.name)
+
+
+def holds(settings: Settings, path: Path) -> bool:
+    """Whether a file lies in the archive, of whatever day."""
+    return path.parent.resolve().is_relative_to(_root(settings).resolve())
+
+
+def _root(settings: Settings) -> Path:
+    return settings.spool / "archive"
 
 
 def days(settings: Settings) -> list[tuple[date, Path]]:
     """The days of the archive that there are, the oldest first, each with its directory."""
     found = []
-    for directory in (settings.spool / "archive").glob("????/??/??"):
+    for directory in _root(settings).glob("????/??/??"):
         with contextlib.suppress(ValueError):
             found.append((date(*(int(part) for part in directory.parts[-3:])), directory))
     return sorted(found)
@@ -61,10 +67,11 @@ def move(path: Path, directory: Path, name: str) -> Path:
     What cannot be removed where it lay is not left in the other place either.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    if os.path.samestat(path.parent.stat(), directory.stat()):
+    there = directory.stat()
+    if os.path.samestat(path.parent.stat(), there):
         return path  # or it would be taken for a move that was killed, and its only name removed
     source = path
-    if path.is_symlink() or path.stat().st_dev != directory.stat().st_dev:
+    if path.is_symlink() or path.stat().st_dev != there.st_dev:
         # Whole beside its place first, so that a kill leaves the original or both, never less.
         source = directory / f".{secrets.token_hex(6)}"
         try:

@@ -104,7 +104,9 @@ class _File:
             outcome.tell("not archived: it has changed since it was read")
             return outcome
         try:
-            outcome.archived_as = str(archive.put(settings, self.path))
+            # One of the archive stays with its day.
+            is_there = archive.holds(settings, self.path)
+            outcome.archived_as = str(self.path if is_there else archive.put(settings, self.path))
         except OSError as error:  # its results are in, and that must be told
             outcome.is_left = True
             outcome.tell(f"it is imported, and stays where it is: {error.strerror}")

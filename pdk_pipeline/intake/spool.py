@@ -28,7 +28,6 @@ from pdk_pipeline.durable import sync
 from pdk_pipeline.errors import SpoolUnusable
 from pdk_pipeline.formats.text import in_one_line, readable
 from pdk_pipeline.intake import archive
-from pdk_pipeline.intake.archive import LONGEST_NAME_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -351,7 +350,7 @@ def _put(settings: Settings, claim: str, files: dict[str, Iterable[bytes]]) -> b
 
 def _file_name(name: str) -> str:
     last = os.fsencode(name).replace(b"\0", b"").rstrip(b"/").rpartition(b"/")[2].lstrip(b".")
-    return os.fsdecode(last[:LONGEST_NAME_BYTES]) or "log"
+    return os.fsdecode(last[: archive.LONGEST_NAME_BYTES]) or "log"
 
 
 def archive_claimed(settings: Settings, claim: str, *, imported_bytes: int) -> Path | None:
