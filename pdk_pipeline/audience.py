@@ -56,6 +56,7 @@ class Reader:
     contact_in: frozenset[str] = frozenset()
     """Projects that it is a contact in."""
     is_fallback: bool = False
+    """Whether it stands in for the contacts of tests that have none."""
     own: set[Test] = field(default_factory=set)
     """Tests that it is a contact for, of those that changed or are bad."""
     changes: set[int] = field(default_factory=set)

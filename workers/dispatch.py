@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["Call", "run", "send"]
 
 
+def broker_for(settings: Settings, *, local: bool) -> str | None:
+    """The broker that calls go through; None: they are done in this process."""
+    return None if local else broker.address(settings)
+
+
 def run(
     settings: Settings,
     calls: Sequence[Call],
@@ -34,7 +39,7 @@ def run(
     """
     if not calls:
         return
-    url = None if local else broker.address(settings)
+    url = broker_for(settings, local=local)
     if url is None:
         yield from _in_this_process(settings, calls, on_progress, on_note)
     else:

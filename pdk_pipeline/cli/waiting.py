@@ -21,7 +21,7 @@ def outcomes(
 ) -> Iterator[tuple[int, dict[str, Any] | PdkError]]:
     """What came of each call, as they finish: its index, and its outcome or the error that ended it."""
     from pdk_pipeline.config import settings
-    from workers import broker, dispatch
+    from workers import dispatch
 
     parts = [0.0] * len(calls)
     whole = 0.0
@@ -39,7 +39,7 @@ def outcomes(
                 on_progress(index, 1, 1)
                 yield index, outcome
         except KeyboardInterrupt:
-            if local or broker.address(settings()) is None:
+            if dispatch.broker_for(settings(), local=local) is None:
                 say("what was finished before stays; the same command again does the rest")
             else:
                 say("no longer waiting; what was handed to the workers goes on")

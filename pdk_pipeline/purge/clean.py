@@ -168,44 +168,40 @@ only when that is its first word.)"""
 
 def _orphaned_tests(work: Work, where: Where) -> Where:
     """Tests without a result that nobody expects. `result` and `expectation` refer to tests, and nothing else does."""
-    db, after = work.db, where or 0
-    while True:
-        last = _last_of(db, "test", after, TESTS_AT_ONCE)
-        candidates = db.execute(
+
+    def remove(after: int, last: int) -> int:
+        candidates = work.db.execute(
             """
             SELECT id FROM test WHERE id > ? AND id <= ?
             AND NOT EXISTS (SELECT 1 FROM result WHERE result.test_id = test.id)
             """,
             (after, last),
         ).fetchall()
-        if candidates:
-            # Along the primary key of `expectation`, which has no index by test.
-            work.step.removed["tests"] += db.execute(
-                f"""
-                DELETE FROM test WHERE id IN (SELECT value FROM json_each(:candidates)) AND id NOT IN (
-                    {_CLASSES}
-                    SELECT expectation.test_id
-                    FROM class CROSS JOIN environment CROSS JOIN expectation
-                    ON expectation.class = class.name AND expectation.environment_id = environment.id
-                    AND expectation.test_id > :after AND expectation.test_id <= :last
-                )
-                """,  # noqa: S608  (its beginning is ours)
-                {"candidates": json.dumps([id_ for (id_,) in candidates]), "after": after, "last": last},
-            ).rowcount
-        if last == _END:
-            return None
-        after = last
-        if not work.time.is_left:
-            return after
+        if not candidates:
+            return 0
+        # Along the primary key of `expectation`, which has no index by test.
+        return work.db.execute(
+            f"""
+            DELETE FROM test WHERE id IN (SELECT value FROM json_each(:candidates)) AND id NOT IN (
+                {_CLASSES}
+                SELECT expectation.test_id
+                FROM class CROSS JOIN environment CROSS JOIN expectation
+                ON expectation.class = class.name AND expectation.environment_id = environment.id
+                AND expectation.test_id > :after AND expectation.test_id <= :last
+            )
+            """,  # noqa: S608  (its beginning is ours)
+            {"candidates": json.dumps([id_ for (id_,) in candidates]), "after": after, "last": last},
+        ).rowcount
+
+    return _by_windows(work, "test", where, TESTS_AT_ONCE, remove)
 
 
 def _orphaned_environments(work: Work, where: Where) -> Where:
     """Environments without a result in any run, of which nobody expects one."""
-    db, after = work.db, where or 0
-    while True:
-        last = _last_of(db, "environment", after, ENVIRONMENTS_AT_ONCE)
+
+    def remove(after: int, last: int) -> int:
         # Run by run: no index of `result` begins with the environment, and one look a run is enough.
-        work.step.removed["environments"] += db.execute(
+        return work.db.execute(
             f"""
             DELETE FROM environment WHERE id > ? AND id <= ?
             AND NOT EXISTS (
@@ -220,6 +216,19 @@ def _orphaned_environments(work: Work, where: Where) -> Where:
             """,  # noqa: S608  (its beginning is ours)
             (after, last),
         ).rowcount
+
+    return _by_windows(work, "environment", where, ENVIRONMENTS_AT_ONCE, remove)
+
+
+def _by_windows(work: Work, table: str, where: Where, at_once: int, remove: Callable[[int, int], int]) -> Where:
+    """Go through a table, so many ids at once, for as long as there is time.
+
+    `remove` is told after which id and up to which; it returns how many it removed.
+    """
+    after = where or 0
+    while True:
+        last = _last_of(work.db, table, after, at_once)
+        work.step.removed[f"{table}s"] += remove(after, last)
         if last == _END:
             return None
         after = last
