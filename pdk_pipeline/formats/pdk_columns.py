@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, islice, repeat
 from json.encoder import encode_basestring as _quoted
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline.formats.fields import ATTENTION, NOT_A_TEST, attention, clean_name
 from pdk_pipeline.formats.text import readable
@@ -21,7 +21,7 @@ from pdk_pipeline.formats.times import parse_times
 from pdk_pipeline.results import STATUSES, AsRead, Results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import tzinfo
 
     Column = Sequence[Any]
@@ -49,6 +49,13 @@ IDENTITY = ("test_run", "project", "host", "context", "custom")
 
 LOG_END = re.compile(rb"\n[^.]")
 """The last line end of a multi-line field, and what follows."""
+
+_LOG_END_BYTES = 2
+
+_PREFIXES = ("tda_", "tra_")
+
+_FIELDS = (*IDENTITY, "test_name", "status", "attn", "start_time", "end_time", "test_runner", "location")
+"""What is asked of records, attributes aside."""
 
 _VALUE = rb"=([^\n]*+)(?<![ \t\r\x0b\x0c])\n"
 
@@ -108,6 +115,8 @@ class Shapes:
             return None
         end = self._gather(data, position, stop, default_log)
         used = [shape for shape in self._known if shape.logs]
+        if not used:
+            return None
         try:
             results = _results(used, self.base, self.zone)
         except _OddError:
@@ -121,7 +130,7 @@ class Shapes:
             familiar[:] = [shape.kind for shape in self._known]
             for shape in used:
                 shape.empty()
-        return (results, end) if results else None
+        return results, end
 
     def _gather(self, data: bytes, position: int, stop: int, default_log: bytes) -> int:
         """Take records for as long as they are of a known shape. Returns where they end."""
@@ -137,11 +146,10 @@ class Shapes:
             values, end = head.groups(), head.end()
             log: bytes | memoryview = default_log
             if shape.has_log:
-                log_end = LOG_END.search(data, end - 1, stop)
-                tail = shape.tail(data, log_end.start(), stop) if log_end else None
-                if log_end is None or tail is None:
+                tail = shape.tail(data, end - 1, stop)
+                if tail is None or (tail_end := tail.end()) == (log_end := tail.start()) + _LOG_END_BYTES:
                     break
-                values, log, end = values + tail.groups(), source[end : log_end.start() + 1], tail.end()
+                values, log, end = values + tail.groups(), source[end : log_end + 1], tail_end
             shape.numbers.append(number)
             shape.values.append(values)
             shape.logs.append(log)
@@ -162,22 +170,22 @@ class _Shape:
 
     def __init__(self, kind: _Kind) -> None:
         before, after, has_log = kind
-        self.head = _matching(rb"\n*+", before, rb"log:\n" if has_log else rb"END\n")
+        self.head = _compiled(rb"\n*+", before, rb"log:\n" if has_log else rb"END\n").match
         """Matches up to where the log begins, or the whole of a record without one."""
-        self.tail = _matching(rb"\n\n++", after, rb"END\n")
-        """Matches from the last line end of the log on."""
+        self.tail = _compiled(rb"\n[^.](?:(?<=\n)\n*+", after, rb"END\n|)").search
+        """Finds the end of the log, as LOG_END does, and goes on to the end of the record if that is of this shape."""
         self.kind = kind
         self.has_log = has_log
         self.numbers: list[int] = []
         """Which of the records that are gathered are of this shape."""
         self.values: list[tuple[bytes, ...]] = []
         self.logs: list[bytes | memoryview] = []
-        self._places = {name: place for place, name in enumerate(before + after)}
-        self._name = "test_name" if "test_name" in self._places else "name"
-        self._base: Mapping[str, str] | None = None  # that the attributes are made for
-        self._attributes: tuple[_Attributes, _Attributes]
-        self.is_one_group = self._places.keys().isdisjoint(IDENTITY)
-        """Whether all records are of one run, project and environment."""
+        self.names = before + after
+        self.places = {name: place for place, name in enumerate(self.names)}
+        if "test_name" not in self.places and "name" in self.places:
+            self.places["test_name"] = self.places["name"]
+        self.names_no_identity = self.places.keys().isdisjoint(IDENTITY)
+        """Whether all records have the run, project and environment that they begin with."""
 
     def frequency(self) -> int:
         """How many records are gathered."""
@@ -187,68 +195,120 @@ class _Shape:
         """Ready for others."""
         self.numbers, self.values, self.logs = [], [], []
 
-    def columns(self, base: Mapping[str, str], zone: tzinfo | None) -> list[Column]:
-        """What was gathered: run, project and environment as one, then the columns of Results. Raises _OddError."""
-        if self._base is not base:
-            self._base = base
-            self._attributes = _Attributes("tda_", self._places, base), _Attributes("tra_", self._places, base)
-        text = readable(b"\n".join(chain.from_iterable(zip(*self.values, strict=True))))
-        texts, count = text.split("\n"), len(self.logs)
-        places = self._places
-
-        def given(name: str) -> Column:
-            place = places.get(name)
-            return [base[name]] * count if place is None else texts[place * count : (place + 1) * count]
-
-        def given_or_none(name: str) -> Column:
-            return [value or None for value in given(name)]
-
-        names, status = list(map(clean_name, given(self._name))), given("status")
-        if not all(names) or not STATUSES.issuperset(status) or NOT_A_TEST in text:
-            raise _OddError
-        if self.is_one_group:
-            identity: Column = [_identity(*(base[name] for name in IDENTITY))] * count
-        else:
-            identity = list(map(_identity, *map(given, IDENTITY)))
-        times = _times([*given("start_time"), *given("end_time")], zone)
-        return [
-            identity,
-            names,
-            status,
-            _attention(given("attn"), status),
-            times[:count],
-            times[count:],
-            given_or_none("test_runner"),
-            given_or_none("location"),
-            *(attributes.as_json(texts, count) for attributes in self._attributes),
-            self.logs,
-        ]
-
-
-class _Attributes:
-    """The attributes with one prefix, as JSON."""
-
-    def __init__(self, prefix: str, places: Mapping[str, int], base: Mapping[str, str]) -> None:
-        length = len(prefix)
-        said = {name: _quoted(value).replace("%", "%%") for name, value in base.items() if name.startswith(prefix)}
-        said |= {name: "%s" for name in places if name.startswith(prefix)}
-        self._places = [places[name] for name in said if name in places]
-        pairs = [f"{_quoted(name[length:]).replace('%', '%%')}:{value}" for name, value in said.items()]
-        self._template = "{" + ",".join(pairs) + "}" if pairs else None
-
-    def as_json(self, texts: list[str], count: int) -> list[str | None]:
-        """Of each record. `texts`: the columns of all fields, one after the other."""
-        if self._template is None:
-            return [None] * count
-        if not self._places:
-            return [self._template % ()] * count
-        quoted = [map(_quoted, texts[place * count : (place + 1) * count]) for place in self._places]
-        return list(map(self._template.__mod__, zip(*quoted, strict=True)))
-
 
 @lru_cache(maxsize=64)  # the next log's records have the same shapes
-def _matching(before: bytes, names: tuple[str, ...], after: bytes) -> Callable[..., re.Match[bytes] | None]:
-    return re.compile(before + b"".join(re.escape(name.encode()) + _VALUE for name in names) + after).match
+def _compiled(before: bytes, names: tuple[str, ...], after: bytes) -> re.Pattern[bytes]:
+    return re.compile(before + b"".join(re.escape(name.encode()) + _VALUE for name in names) + after)
+
+
+def _results(shapes: list[_Shape], base: Mapping[str, str], zone: tzinfo | None) -> list[AsRead]:
+    """What shapes have gathered, in the log's order. Raises _OddError."""
+    fields = _Fields(shapes, base)
+    names, status = list(map(clean_name, fields.column("test_name"))), fields.column("status")
+    if not all(names) or not STATUSES.issuperset(status) or fields.may_name_no_test:
+        raise _OddError
+    count = len(names)
+    times = _times([*fields.column("start_time"), *fields.column("end_time")], zone)
+    columns: list[Column] = [
+        names,
+        status,
+        _attention(fields.column("attn"), status),
+        times[:count],
+        times[count:],
+        _or_none(fields.column("test_runner")),
+        _or_none(fields.column("location")),
+        *fields.attributes(),
+        list(chain.from_iterable(shape.logs for shape in shapes)),
+    ]
+    are_alike = all(shape.names_no_identity for shape in shapes)
+    if not are_alike:
+        columns.append(list(map(_identity, *map(fields.column, IDENTITY))))
+    if len(shapes) > 1:
+        numbers = list(chain.from_iterable(shape.numbers for shape in shapes))
+        in_order = itemgetter(*sorted(range(count), key=numbers.__getitem__))
+        columns = list(map(in_order, columns))
+    if are_alike:
+        return [Results(*_identity(*(base[name] for name in IDENTITY)), *columns)]
+    groups: dict[Any, list[tuple[Any, ...]]] = {}
+    for *row, identity in zip(*columns, strict=True):
+        groups.setdefault(identity, []).append(tuple(row))
+    return [Results(*identity, *zip(*rows, strict=True)) for identity, rows in groups.items()]
+
+
+class _Fields:
+    """The one-line fields of gathered records as columns: shape by shape, and of each shape in the log's order."""
+
+    def __init__(self, shapes: list[_Shape], base: Mapping[str, str]) -> None:
+        self._shapes = shapes
+        self._base = base
+        self._count = sum(len(shape.logs) for shape in shapes)
+        self._given = {name for shape in shapes for name in shape.places}.intersection(_FIELDS)
+        said = tuple([item for item in base.items() if item[0].startswith(_PREFIXES)])
+        self._attributes = [[_attributes(prefix, shape.names, said) for shape in shapes] for prefix in _PREFIXES]
+        text = readable(b"\n".join(chain.from_iterable(self._values())))
+        self._texts = iter(text.split("\n"))
+        self._columns = {name: list(islice(self._texts, self._count)) for name in self._given}
+        self.may_name_no_test = NOT_A_TEST in text
+        """Whether one of them may be by rule not a test."""
+
+    def _values(self) -> Iterator[Sequence[bytes]]:
+        """All that is asked of the records, to be decoded together: the fields, then the attributes of each shape."""
+        by_shape = [list(zip(*shape.values, strict=True)) for shape in self._shapes]
+        for name in self._given:
+            for shape, values in zip(self._shapes, by_shape, strict=True):
+                place = shape.places.get(name)
+                yield (b"",) * len(shape.logs) if place is None else values[place]
+        for attributes in self._attributes:
+            for one, values in zip(attributes, by_shape, strict=True):
+                yield from [values[place] for place in one.places]
+
+    def column(self, name: str) -> list[str]:
+        """Of each record the field."""
+        by_default = self._base[name]
+        column = self._columns.get(name)
+        if column is None:
+            return [by_default] * self._count
+        if by_default:
+            end = 0
+            for shape in self._shapes:
+                begin, end = end, end + len(shape.logs)
+                if name not in shape.places:
+                    column[begin:end] = [by_default] * (end - begin)
+        return column
+
+    def attributes(self) -> Iterator[Column]:
+        """Of each record the attributes, as JSON; a column for each prefix. To be asked once."""
+        for attributes in self._attributes:
+            column: list[str | None] = []
+            for one, shape in zip(attributes, self._shapes, strict=True):
+                count = len(shape.logs)
+                if one.template is None:
+                    column += repeat(None, count)
+                elif not one.places:
+                    column += repeat(one.template % (), count)
+                else:
+                    quoted = [list(map(_quoted, islice(self._texts, count))) for _ in one.places]
+                    column += map(one.template.__mod__, zip(*quoted, strict=True))
+            yield column
+
+
+class _Attributes(NamedTuple):
+    """How the attributes with one prefix become JSON."""
+
+    places: list[int]
+    """Of those that a record gives."""
+    template: str | None
+    """With a %s for each; None: there are no attributes."""
+
+
+@lru_cache(maxsize=128)
+def _attributes(prefix: str, names: tuple[str, ...], said: tuple[tuple[str, str], ...]) -> _Attributes:
+    """`names`: a record's fields. `said`: the attributes that it begins with."""
+    places = {name: place for place, name in enumerate(names) if name.startswith(prefix)}
+    values = {name: _quoted(value).replace("%", "%%") for name, value in said if name.startswith(prefix)}
+    values |= dict.fromkeys(places, "%s")
+    pairs = [f"{_quoted(name.removeprefix(prefix)).replace('%', '%%')}:{value}" for name, value in values.items()]
+    return _Attributes([places[name] for name in values if name in places], f"{{{','.join(pairs)}}}" if pairs else None)
 
 
 def _identity(run: str, project: str, host: str, context: str, custom: str) -> tuple[str, str, tuple[str, str, str]]:
@@ -265,27 +325,12 @@ def _attention(column: Column, status: Column) -> Column:
     return [attn or attention(one) for attn, one in zip(column, status, strict=True)]
 
 
+def _or_none(column: Column) -> Column:
+    return column if all(column) else [value or None for value in column]
+
+
 def _times(texts: Column, zone: tzinfo | None) -> Column:
     times = parse_times(texts, zone)
     if None in times and any(text and time is None for text, time in zip(texts, times, strict=True)):
         raise _OddError
     return times
-
-
-def _results(shapes: list[_Shape], base: Mapping[str, str], zone: tzinfo | None) -> list[AsRead]:
-    """What shapes have gathered, in the log's order. Raises _OddError."""
-    if not shapes:
-        return []
-    columns = shapes[0].columns(base, zone)
-    if len(shapes) > 1:
-        numbers = list(chain.from_iterable(shape.numbers for shape in shapes))
-        in_order = itemgetter(*sorted(range(len(numbers)), key=numbers.__getitem__))
-        parts = zip(columns, *(shape.columns(base, zone) for shape in shapes[1:]), strict=True)
-        columns = [in_order(list(chain.from_iterable(column))) for column in parts]
-    identity, *rest = columns
-    if all(shape.is_one_group for shape in shapes):
-        return [Results(*identity[0], *rest)]
-    groups: dict[Any, list[tuple[Any, ...]]] = {}
-    for one, *row in zip(identity, *rest, strict=True):
-        groups.setdefault(one, []).append(tuple(row))
-    return [Results(*one, *zip(*rows, strict=True)) for one, rows in groups.items()]

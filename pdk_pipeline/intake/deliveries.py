@@ -16,6 +16,7 @@ from pdk_pipeline.errors import PassingFault, ReaderKilled, UnreadableLog
 from pdk_pipeline.intake import ledger, quarantine, reading, spool
 from pdk_pipeline.intake.ingest import OnDuplicate, ingest
 from pdk_pipeline.intake.ledger import Outcome
+from pdk_pipeline.intake.names import Names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +72,15 @@ class Delivery:
     """Of the log that a quarantined record came from, when this is such a record."""
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What logs that are imported one after the other have in common."""
+
+    read: Read = reading.read
+    """What reads them."""
+    names: Names = field(default_factory=Names)
+
+
 def no_progress(*_done: float) -> None:
     """For whoever wants to know none."""
 
@@ -89,13 +99,13 @@ def take_in(
     settings: Settings,
     db: Connection,
     delivery: Delivery,
+    batch: Batch,
     progress: Progress = no_progress,
-    read: Read = reading.read,
 ) -> Outcome:
     """Take a log in, or tell what came of it when it was. It stays where it is.
 
-    No power cut makes it half, but one may undo it, until `database.sync`: nobody may be told before that. `read` is
-    what reads it. Raises UnreadableLog, UnknownFormat, ReaderKilled.
+    No power cut makes it half, but one may undo it, until `database.sync`: nobody may be told before that.
+    Raises UnreadableLog, UnknownFormat, ReaderKilled.
     """
     before = ledger.recorded(db, delivery.id)
     if before:
@@ -110,11 +120,12 @@ def take_in(
         with database.transaction(db, is_synced=False):
             before = ledger.recorded(db, delivery.id)  # another process was quicker, while this one waited
             if before is None:
-                return _store(settings, db, delivery, staging, progress, read)
+                return _store(settings, db, delivery, staging, batch, progress)
             ledger.forget_attempts(db, delivery.id)
             return before
     except BaseException as error:
         staging.discard()
+        batch.names.forget()
         _note_failure(db, delivery.id, error)
         raise
 
@@ -143,8 +154,8 @@ def _store(
     db: Connection,
     delivery: Delivery,
     staging: quarantine.Staging,
+    batch: Batch,
     progress: Progress,
-    read: Read,
 ) -> Outcome:
     """Read and store inside the caller's transaction; the quarantined records are safe before it commits."""
     began = time.perf_counter()
@@ -158,11 +169,12 @@ def _store(
         _bound_swelling(database.used_bytes(db) - size_before, part, "in the database")
         _bound_swelling(staging.written, part, "that are no results")
 
-    parts = read(delivery.path, how(settings, options))
+    parts = batch.read(delivery.path, how(settings, options))
     ingest(
         db,
         parts,
         outcome,
+        names=batch.names,
         entry=entry,
         now=time.time(),
         on_duplicate=options.on_duplicate,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pdk_pipeline import database
 from pdk_pipeline.errors import PdkError, UnknownClaim, UnknownQuarantineItem, UnreadableLog
 from pdk_pipeline.intake import archive, ledger, quarantine, reading_ahead, spool
-from pdk_pipeline.intake.deliveries import Delivery, Options, give_up, how, no_progress, take_in
+from pdk_pipeline.intake.deliveries import Batch, Delivery, Options, give_up, how, no_progress, take_in
 from pdk_pipeline.intake.ledger import Outcome
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ class _File:
     def path_now(self, _settings: Settings) -> Path:
         return self.path
 
-    def take_in(self, settings: Settings, db: Connection, progress: Progress, read: Read) -> Outcome:
-        return take_in(settings, db, Delivery(self.delivery, self.path, str(self.path), self.options), progress, read)
+    def take_in(self, settings: Settings, db: Connection, batch: Batch, progress: Progress) -> Outcome:
+        return take_in(settings, db, Delivery(self.delivery, self.path, str(self.path), self.options), batch, progress)
 
     def put_away(self, settings: Settings, outcome: Outcome) -> Outcome:
         if not self.is_to_archive or not self.path.exists():
@@ -127,7 +127,7 @@ class _Claim:
     def path_now(self, settings: Settings) -> Path | None:
         return spool.claimed_file(settings, self.claim)
 
-    def take_in(self, settings: Settings, db: Connection, progress: Progress, read: Read) -> Outcome:
+    def take_in(self, settings: Settings, db: Connection, batch: Batch, progress: Progress) -> Outcome:
         path = self.path_now(settings)
         if path is None:
             return self._finished(settings, db)
@@ -135,7 +135,7 @@ class _Claim:
             raise UnreadableLog(f"{path}: it is not a regular file")
         delivery = Delivery(self.delivery, path, path.name, self.options)
         try:
-            return take_in(settings, db, delivery, progress, read)
+            return take_in(settings, db, delivery, batch, progress)
         except UnreadableLog as error:
             if not path.exists():  # another process has just finished with it
                 return self._finished(settings, db)
@@ -198,9 +198,10 @@ def _import(settings: Settings, logs: Sequence[_File | _Claim], progress: BatchP
     with database.kept_open():
         try:
             with _read_ahead(settings, logs) as read:
+                batch = Batch(read)
                 for number, log in enumerate(logs):
                     progress(number)
-                    told.append(_attempted(_take_in, settings, log, _of_one(progress, number), read))
+                    told.append(_attempted(_take_in, settings, log, batch, _of_one(progress, number)))
         finally:  # Ctrl-C or not: what is in is archived
             database.sync(settings)
             told = [_put_away(settings, log, one) for log, one in zip(logs, told, strict=False)]
@@ -218,9 +219,9 @@ def _attempted(do: Callable[..., Outcome], *arguments: Any) -> Told:
         return error
 
 
-def _take_in(settings: Settings, log: _File | _Claim, progress: Progress, read: Read) -> Outcome:
+def _take_in(settings: Settings, log: _File | _Claim, batch: Batch, progress: Progress) -> Outcome:
     with database.opened(settings) as db:
-        return log.take_in(settings, db, progress, read)
+        return log.take_in(settings, db, batch, progress)
 
 
 def _put_away(settings: Settings, log: _File | _Claim, told: Told) -> Told:
@@ -286,7 +287,7 @@ def retry(settings: Settings, item: str, progress: Progress = no_progress) -> Ou
         delivery = f"quarantine:{note.id}:{edited_at}"
         name = f"{note.file.removesuffix(_MENDED)}{_MENDED}"
         handed_over = Delivery(delivery, content, name, Options.from_json(note.options), note.sha256)
-        outcome = take_in(settings, db, handed_over, progress)
+        outcome = take_in(settings, db, handed_over, Batch(), progress)
     database.sync(settings)
     if content.stat().st_mtime_ns != edited_at:
         outcome.tell("edited while it was imported: it stays here, to be tried again")

@@ -1,4 +1,4 @@
-"""The parts of a log → rows: names to ids, late results over missing ones, duplicates.
+"""The parts of a log → rows: late results over missing ones, duplicates.
 
 Works in batches and sets: a statement a set, never a query a record. The caller owns the transaction.
 """
@@ -6,13 +6,13 @@ Works in batches and sets: a statement a set, never a query a record. The caller
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from enum import StrEnum
 from functools import cache
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline.database import unpack
+from pdk_pipeline.intake.names import next_id, run_id
 from pdk_pipeline.intake.reading import Packer
 from pdk_pipeline.results import Rejection, Skipped, Status
 
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 
     from pdk_pipeline.database import Connection
     from pdk_pipeline.intake.ledger import Outcome
+    from pdk_pipeline.intake.names import Names
     from pdk_pipeline.intake.reading import Block, Ending, Packed, Part, Place
-
-MOST_KNOWN = 40_000
-"""So many names are remembered at the most: what stands in one log may be without end, memory is not."""
 
 COLUMNS = 15
 """Of a result that we fill."""
@@ -56,6 +54,7 @@ def ingest(
     parts: Iterable[Part],
     outcome: Outcome,
     *,
+    names: Names,
     entry: int,
     now: float,
     on_duplicate: OnDuplicate,
@@ -64,10 +63,11 @@ def ingest(
 ) -> None:
     """Store every part of a log, counting into `outcome`.
 
-    `entry`: id of the log's row in the ledger. `now`: seconds since 1970. `reject` keeps a rejected record.
-    `progress` is called when a part is stored.
+    `names`: those that the logs before have named. `entry`: id of the log's row in the ledger. `now`: seconds since
+    1970. `reject` keeps a rejected record. `progress` is called when a part is stored.
     """
-    rows = _Rows(db, outcome, entry, now, on_duplicate)
+    names.begin(db)
+    rows = _Rows(db, names, outcome, entry, now, on_duplicate)
     ending: Ending | None = None
     for part in parts:
         for other in part.others:
@@ -113,15 +113,16 @@ class _Some(NamedTuple):
 class _Rows:
     """The rows of one log."""
 
-    def __init__(self, db: Connection, outcome: Outcome, entry: int, now: float, on_duplicate: OnDuplicate) -> None:
+    def __init__(
+        self, db: Connection, names: Names, outcome: Outcome, entry: int, now: float, on_duplicate: OnDuplicate
+    ) -> None:
         self.db = db
+        self.names = names
         self.outcome = outcome
         self.entry = entry
         self.now = now
         self.on_duplicate = on_duplicate
         self.runs: dict[str, int] = {}
-        self.environments: dict[tuple[str, str, str], int] = {}
-        self.tests: defaultdict[str, dict[str, int]] = defaultdict(dict)  # by project and name
 
     def store(self, part: Part) -> None:
         """Store the results of a part, and the logs of those that are stored."""
@@ -133,57 +134,14 @@ class _Rows:
             self.outcome.accepted += sum(len(one.test_ids) for one in named)
             first = self._write_blocks(part.blocks)
             self._write_rows(chain.from_iterable(self._values(one, first) for one in named))
-        if sum(map(len, self.tests.values())) > MOST_KNOWN:
-            self.tests.clear()
-        if len(self.environments) > MOST_KNOWN:
-            self.environments.clear()
-
-    # Names to ids -------------------------------------------------------------------------------------------
+        self.names.tidy()
 
     def _named(self, results: Packed) -> _Named:
         run, project, environment = results[:3]
-        run_id = self.runs.get(run) or self._run_id(run)
-        environment_id = self.environments.get(environment) or self._environment_id(environment)
-        ids = self.tests[project]
-        if unknown := set(results.test_name) - ids.keys():
-            self._learn_tests(project, unknown)
-        return _Named(results, run_id, environment_id, list(map(ids.__getitem__, results.test_name)))
-
-    def _run_id(self, name: str) -> int:
-        row = self.db.execute("SELECT id FROM run WHERE name = ? AND deleted_at IS NULL", (name,)).fetchone()
-        if row is None:
-            row = self.db.execute(
-                "INSERT INTO run (name, created_at) VALUES (?, ?) RETURNING id", (name, self.now)
-            ).fetchone()
-        self.runs[name] = row[0]
-        return int(row[0])
-
-    def _environment_id(self, environment: tuple[str, str, str]) -> int:
-        row = self.db.execute(
-            "SELECT id FROM environment WHERE host = ? AND context = ? AND custom = ?", environment
-        ).fetchone()
-        if row is None:
-            row = self.db.execute(
-                "INSERT INTO environment (host, context, custom) VALUES (?, ?, ?) RETURNING id", environment
-            ).fetchone()
-        self.environments[environment] = row[0]
-        return int(row[0])
-
-    def _learn_tests(self, project: str, unknown: set[str]) -> None:
-        """Find the ids of a project's tests, and make them for those that are new."""
-        ids = self.tests[project]
-        ids.update(
-            self.db.execute(
-                "SELECT name, id FROM test WHERE project = ? AND name IN (SELECT value FROM json_each(?))",
-                (project, json.dumps(list(unknown))),
-            )
-        )
-        new = sorted(unknown - ids.keys())
-        new_ids = range(first := _next_id(self.db, "test"), first + len(new))
-        self.db.executemany(
-            "INSERT INTO test (id, name, project) VALUES (?, ?, ?)", zip(new_ids, new, repeat(project), strict=False)
-        )
-        ids.update(zip(new, new_ids, strict=True))
+        if run not in self.runs:
+            self.runs[run] = run_id(self.db, run, self.now)
+        environment_id = self.names.environment_id(self.db, environment)
+        return _Named(results, self.runs[run], environment_id, self.names.test_ids(self.db, project, results.test_name))
 
     # Rows ---------------------------------------------------------------------------------------------------
 
@@ -273,7 +231,7 @@ class _Rows:
 
     def _write_blocks(self, blocks: list[Block]) -> int:
         """Store packed logs. Returns the id of the first; the others follow it."""
-        first = _next_id(self.db, "log_block") if blocks else 0
+        first = next_id(self.db, "log_block") if blocks else 0
         for id_, (test_run, data) in enumerate(blocks, first):
             row = id_, self.runs[test_run], data
             self.db.execute("INSERT INTO log_block (id, run_id, data) VALUES (?, ?, ?)", row)
@@ -299,9 +257,3 @@ def _repacked(blocks: list[Block], places: Iterable[Place | None]) -> tuple[list
             unpacked[number] = unpack(blocks[number].data)
         new += packer.add(blocks[number].test_run, [unpacked[number][start : start + length]])
     return packer.finish(), new
-
-
-def _next_id(db: Connection, table: str) -> int:
-    """The id that the AUTOINCREMENT table would give next; ours to give, inside the transaction."""
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
-    return int(row[0]) + 1 if row else 1

@@ -116,8 +116,8 @@ def test_a_log_that_is_odd_throughout_is_given_up_on(monkeypatch):
         for n in range(100)
     )
     tried = []
-    columns = pdk_columns._Shape.columns
-    monkeypatch.setattr(pdk_columns._Shape, "columns", lambda self, *how: tried.append(1) or columns(self, *how))
+    results = pdk_columns._results
+    monkeypatch.setattr(pdk_columns, "_results", lambda *how: tried.append(1) or results(*how))
     assert read(log) == _one_by_one(log)
     assert 0 < len(tried) < 10
 
