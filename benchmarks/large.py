@@ -12,12 +12,10 @@ import random
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-import zstandard
-
 from pdk_pipeline import database
 from pdk_pipeline.config import Settings
 from pdk_pipeline.intake import ledger
-from pdk_pipeline.intake.reading import COMPRESSION_LEVEL
+from pdk_pipeline.intake.reading import pack
 
 if TYPE_CHECKING:
     from benchmarks.measuring import Workplace
@@ -98,7 +96,7 @@ class _Filling:
     def __init__(self, db: database.Connection, size: Size) -> None:
         self.db = db
         rng = random.Random(1)
-        self.packed = [zstandard.compress(_logs(rng), COMPRESSION_LEVEL) for _ in range(DIFFERENT_BLOCKS)]
+        self.packed = [pack([_logs(rng)]) for _ in range(DIFFERENT_BLOCKS)]
         self.runs = self.blocks = 0
         self.of_table = {"every": self._assign("every", size, 1), "some": self._assign("some", size, size.one_in)}
 

@@ -163,7 +163,15 @@ class _Open:
 
 @functools.cache  # to make one takes as long as to read ten results
 def _compressor() -> zstandard.ZstdCompressor:
-    return zstandard.ZstdCompressor(level=COMPRESSION_LEVEL)
+    # The usual window is one of 19 bits. From there on zstd looks for matches by branches, which no processor foresees
+    # in logs: it takes a fifth longer, and they come out no smaller.
+    parameters = zstandard.ZstdCompressionParameters.from_level(COMPRESSION_LEVEL, window_log=18)
+    return zstandard.ZstdCompressor(compression_params=parameters)
+
+
+def pack(logs: Iterable[bytes | memoryview]) -> bytes:
+    """Logs one after the other, as the data of a block. `database.unpack` undoes it."""
+    return _compressor().compress(b"".join(logs))
 
 
 class Packer:
@@ -195,7 +203,7 @@ class Packer:
 
     def _close(self, test_run: str) -> None:
         block = self.open.pop(test_run)
-        self.blocks[block.number] = Block(test_run, _compressor().compress(b"".join(block.logs)))
+        self.blocks[block.number] = Block(test_run, pack(block.logs))
 
     def finish(self) -> list[Block]:
         """The part's blocks; the next log is packed into the first block of the next part."""

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import zstandard
-
 from pdk_pipeline.database import unpack
-from pdk_pipeline.intake.reading import COMPRESSION_LEVEL
+from pdk_pipeline.intake.reading import pack
 from pdk_pipeline.results import Status
 
 if TYPE_CHECKING:
@@ -76,7 +74,7 @@ def _trim_block(db: Connection, block_id: int, data: bytes, step: Step) -> int:
             places.append((end, result_id))
             logs.append(unpacked[start : start + length])
             end += length
-        packed = zstandard.compress(b"".join(logs), COMPRESSION_LEVEL)
+        packed = pack(logs)
         db.executemany("UPDATE result SET log_start = ? WHERE id = ?", places)
         db.execute("UPDATE log_block SET data = ? WHERE id = ?", (packed, block_id))
         step.removed["bytes"] += len(data) - len(packed)
