@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from functools import cache
-from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline.database import unpack
@@ -17,7 +16,7 @@ from pdk_pipeline.intake.reading import Packer
 from pdk_pipeline.results import Rejection, Skipped, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from pdk_pipeline.database import Connection
     from pdk_pipeline.intake.ledger import Outcome
@@ -133,7 +132,8 @@ class _Rows:
         else:
             self.outcome.accepted += sum(len(one.test_ids) for one in named)
             first = self._write_blocks(part.blocks)
-            self._write_rows(chain.from_iterable(self._values(one, first) for one in named))
+            for one in named:
+                self._write(self._columns(one, first))
         self.names.tidy()
 
     def _named(self, results: Packed) -> _Named:
@@ -172,7 +172,9 @@ class _Rows:
             blocks, places = _repacked(blocks, places)
         at = _stored_at(places, self._write_blocks(blocks))
         values = [(*row[1:-1], *columns, self.entry) for (_, row), columns in zip(rows, at, strict=True)]
-        self._write_rows((*key, *one) for key, one in zip(chosen.inserts, values, strict=False))
+        if chosen.inserts:
+            new = [(*key, *one) for key, one in zip(chosen.inserts, values, strict=False)]
+            self._write(list(zip(*new, strict=True)))
         self.db.executemany(
             """
             UPDATE result SET status = ?, attn = ?, start_time = ?, end_time = ?, test_runner = ?, location = ?,
@@ -215,16 +217,18 @@ class _Rows:
             else:
                 chosen.inserts[key] = row
 
-    def _values(self, named: _Named, first_block: int) -> Iterable[Row]:
-        """The rows of results that are all new."""
+    def _columns(self, named: _Named, first_block: int) -> list[Sequence[Any]]:
+        """The columns of results that are all new."""
         results, run_id, environment_id, test_ids = named
+        count = len(test_ids)
         at = zip(*_stored_at(results.log, first_block), strict=True)
-        return zip(
-            repeat(run_id), repeat(environment_id), test_ids, *results[4:-1], *at, repeat(self.entry), strict=False
-        )
+        return [[run_id] * count, [environment_id] * count, test_ids, *results[4:-1], *at, [self.entry] * count]
 
-    def _write_rows(self, rows: Iterable[Row]) -> None:
-        values = list(chain.from_iterable(rows))
+    def _write(self, columns: Sequence[Sequence[Any]]) -> None:
+        """Insert results. `columns`: those that we fill, in the table's order."""
+        values: list[Any] = [None] * (COLUMNS * len(columns[0]))
+        for number, column in enumerate(columns):
+            values[number::COLUMNS] = column
         for start in range(0, len(values), COLUMNS * AT_ONCE):
             some = values[start : start + COLUMNS * AT_ONCE]
             self.db.execute(_insert(len(some) // COLUMNS), some)
