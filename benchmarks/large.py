@@ -80,7 +80,7 @@ def make(settings: Settings, size: Size) -> None:
             db.executemany("INSERT INTO test (id, project, name) VALUES (?, ?, ?)", names)
             hosts = ((f"host{n}",) for n in range(size.hosts))
             db.executemany("INSERT INTO environment (host, context, custom) VALUES (?, 'py311', '')", hosts)
-            ledger.open_entry(db, ledger.Outcome("all of it", "made by the benchmark", "benchmark"))
+            ledger.enter(db, 1, ledger.Outcome("all of it", "made by the benchmark", "benchmark"))
             db.execute("UPDATE import_file SET outcome = ?", ('{"runs": []}',))
         filling = _Filling(db, size)
         for night in range(size.nights):

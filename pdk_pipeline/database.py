@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from pdk_pipeline.config import Settings
 
-Connection = sqlite3.Connection
-
 BUSY_SECONDS = 60
 """How long a statement waits for another connection's transaction; ours are short, so this is never felt."""
 
@@ -47,6 +45,13 @@ RESTORE = "A backup, or importing archive/ again, brings it back."
 """What to do about a damaged database."""
 
 
+class Connection(sqlite3.Connection):
+    """An open database."""
+
+    is_synced = True
+    """Whether a COMMIT waits for the disk."""
+
+
 def connect(path: Path, *, read_only: bool = False) -> Connection:
     """An open connection with every pragma and function that we rely on; no transaction is begun.
 
@@ -56,7 +61,7 @@ def connect(path: Path, *, read_only: bool = False) -> Connection:
     if read_only and not os.path.lexists(path):
         raise NoDatabase(str(path), advice="`pdk initdb` makes one, and so does the first `pdk import`.")
     try:
-        db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, factory=Connection)
     except sqlite3.Error as error:
         raise _unusable(path, error) from None
     try:
@@ -137,7 +142,6 @@ def opened(settings: Settings) -> Iterator[Connection]:
     Raises DatabaseUnusable, DatabaseTooNew; DiskFull and WriterBusy, also when that stops the statements inside.
     """
     with faults_in_words(settings.database), _connection(settings.database) as db:
-        migrate(db)
         yield db
 
 
@@ -192,8 +196,7 @@ def _connection(path: Path) -> Iterator[Connection]:
         held[0].close()
         held = None
     if held is None:
-        _make_home(path.parent)
-        held = connect(path), _file(path)
+        held = _connected(path), _file(path)
     db = held[0]
     try:
         yield db
@@ -204,6 +207,18 @@ def _connection(path: Path) -> Iterator[Connection]:
         db.close()
     else:
         kept[path] = held
+
+
+def _connected(path: Path) -> Connection:
+    """A new connection, with the schema up to date."""
+    _make_home(path.parent)
+    db = connect(path)
+    try:
+        migrate(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _make_home(home: Path) -> None:
@@ -256,21 +271,18 @@ def transaction(db: Connection, *, is_synced: bool = True) -> Iterator[None]:
 
     Without `is_synced` it outlives a killed process, but a power cut only after `sync`.
     """
-    if not is_synced:
-        db.execute("PRAGMA synchronous = NORMAL")
+    if db.is_synced != is_synced:  # not each time: SQLite makes a new statement of it
+        db.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
+        db.is_synced = is_synced
+    db.execute("BEGIN IMMEDIATE")
     try:
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            db.execute("COMMIT")
-        except BaseException:
-            # A full disk may have rolled back already.
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-    finally:
-        if not is_synced:
-            db.execute("PRAGMA synchronous = FULL")
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        # A full disk may have rolled back already.
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 def sync(settings: Settings) -> None:
@@ -298,6 +310,12 @@ def used_bytes(db: Connection) -> int:
     return int((pages - free) * size)
 
 
+def next_id(db: Connection, table: str) -> int:
+    """The id that the AUTOINCREMENT table would give next; ours to give, inside the transaction."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+    return int(row[0]) + 1 if row else 1
+
+
 # Migrations -------------------------------------------------------------------------------------------------
 
 
@@ -312,7 +330,7 @@ def newest_version() -> int:
     return _migrations()[-1][0]
 
 
-def schema_version(db: Connection) -> int:
+def schema_version(db: sqlite3.Connection) -> int:
     """The version of an open database; 0 is an empty one."""
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 

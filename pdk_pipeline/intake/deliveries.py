@@ -161,13 +161,17 @@ def _store(
     began = time.perf_counter()
     outcome = _outcome(delivery)
     options = delivery.options
-    entry = ledger.open_entry(db, outcome)
-    size_before = database.used_bytes(db)
+    entry = ledger.next_entry(db)
+    size_before: int | None = None
 
     def look(part: Part) -> None:
+        nonlocal size_before
         progress(part.bytes_read, part.size)
-        _bound_swelling(database.used_bytes(db) - size_before, part, "in the database")
         _bound_swelling(staging.written, part, "that are no results")
+        if size_before is not None:
+            _bound_swelling(database.used_bytes(db) - size_before, part, "in the database")
+        elif part.ending is None:  # most logs are one part, and no part by itself is large
+            size_before = database.used_bytes(db)
 
     parts = batch.read(delivery.path, how(settings, options))
     ingest(
@@ -188,7 +192,7 @@ def _store(
     if not outcome.records:
         outcome.tell("no record stands in it")
     outcome.seconds = round(time.perf_counter() - began, 4)
-    ledger.close_entry(db, entry, outcome)
+    ledger.enter(db, entry, outcome)
     return outcome
 
 
@@ -224,7 +228,7 @@ def give_up(settings: Settings, db: Connection, delivery: Delivery, reason: str)
         outcome.quarantine_item, outcome.sha256 = note.id, note.sha256
         outcome.size = quarantine.content_path(settings, note.id).stat().st_size
         outcome.tell(f"quarantined whole: {reason}")
-        ledger.close_entry(db, ledger.open_entry(db, outcome), outcome)
+        ledger.enter(db, ledger.next_entry(db), outcome)
         return outcome
 
 

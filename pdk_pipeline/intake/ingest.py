@@ -10,8 +10,8 @@ from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pdk_pipeline.database import unpack
-from pdk_pipeline.intake.names import next_id, run_id
+from pdk_pipeline.database import next_id, unpack
+from pdk_pipeline.intake.names import run_id
 from pdk_pipeline.intake.reading import Packer
 from pdk_pipeline.results import Rejection, Skipped, Status
 
@@ -62,8 +62,8 @@ def ingest(
 ) -> None:
     """Store every part of a log, counting into `outcome`.
 
-    `names`: those that the logs before have named. `entry`: id of the log's row in the ledger. `now`: seconds since
-    1970. `reject` keeps a rejected record. `progress` is called when a part is stored.
+    `names`: those that the logs before have named. `entry`: id that the log's row in the ledger will have. `now`:
+    seconds since 1970. `reject` keeps a rejected record. `progress` is called when a part is stored.
     """
     names.begin(db)
     rows = _Rows(db, names, outcome, entry, now, on_duplicate)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pdk_pipeline.database import transaction
+from pdk_pipeline.database import next_id, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -194,30 +194,21 @@ def forget_attempts(db: Connection, delivery: str) -> None:
     db.execute("DELETE FROM import_attempt WHERE delivery = ?", (delivery,))
 
 
-def open_entry(db: Connection, outcome: Outcome) -> int:
-    """Make the ledger's row, to be completed by `close_entry` in the same transaction. Returns its id."""
-    row = db.execute(
-        """
-        INSERT INTO import_file (delivery, name, sender, format, sha256, size, imported_at, seconds, records, accepted,
-            replaced_missing, replaced, duplicates, skipped, quarantined, warnings, outcome)
-        VALUES (?, ?, ?, '', '', 0, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, '') RETURNING id
-        """,
-        (outcome.delivery, outcome.file, outcome.sender, time.time()),
-    ).fetchone()
-    return int(row[0])
+def next_entry(db: Connection) -> int:
+    """The id of the row that this transaction will make; its results refer to it before."""
+    return next_id(db, "import_file")
 
 
-def close_entry(db: Connection, entry: int, outcome: Outcome) -> None:
-    """Complete the ledger's row with what the import did."""
+def enter(db: Connection, entry: int, outcome: Outcome) -> None:
+    """Make the ledger's row of a log, with what its import did; `entry`: its id. The attempts at it are forgotten."""
     db.execute(
         """
-        UPDATE import_file SET format = :format, sha256 = :sha256, size = :size, seconds = :seconds,
-            records = :records, accepted = :accepted, replaced_missing = :replaced_missing, replaced = :replaced,
-            duplicates = :duplicates, skipped = :skipped, quarantined = :quarantined, warnings = :warnings,
-            outcome = :outcome
-        WHERE id = :entry
+        INSERT INTO import_file (id, delivery, name, sender, format, sha256, size, imported_at, seconds, records,
+            accepted, replaced_missing, replaced, duplicates, skipped, quarantined, warnings, outcome)
+        VALUES (:entry, :delivery, :file, :sender, :format, :sha256, :size, :now, :seconds, :records,
+            :accepted, :replaced_missing, :replaced, :duplicates, :skipped, :quarantined, :warnings, :outcome)
         """,
-        vars(outcome) | {"entry": entry, "outcome": json.dumps(vars(outcome))},
+        vars(outcome) | {"entry": entry, "now": time.time(), "outcome": json.dumps(vars(outcome))},
     )
     forget_attempts(db, outcome.delivery)
 

@@ -7,6 +7,8 @@ from collections import defaultdict
 from itertools import repeat
 from typing import TYPE_CHECKING
 
+from pdk_pipeline.database import next_id
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -89,9 +91,3 @@ def run_id(db: Connection, name: str, now: float) -> int:
     if row is None:
         row = db.execute("INSERT INTO run (name, created_at) VALUES (?, ?) RETURNING id", (name, now)).fetchone()
     return int(row[0])
-
-
-def next_id(db: Connection, table: str) -> int:
-    """The id that the AUTOINCREMENT table would give next; ours to give, inside the transaction."""
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
-    return int(row[0]) + 1 if row else 1

@@ -267,7 +267,8 @@ def test_what_cannot_be_committed_is_told_of_as_what_it_is_and_undone(home, is_s
             db.execute("PRAGMA defer_foreign_keys = ON")
             db.execute("INSERT INTO log_block (run_id, data) VALUES (99, x'00')")
         assert not db.in_transaction
-        assert db.execute("PRAGMA synchronous").fetchone() == (2,)
+        with database.transaction(db):
+            assert db.execute("PRAGMA synchronous").fetchone() == (2,)
         assert db.execute("SELECT * FROM log_block").fetchall() == []
 
 

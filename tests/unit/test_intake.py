@@ -327,8 +327,8 @@ def everything(home) -> tuple:
 
 
 POINTS = [
-    (ledger, "open_entry"), (reading._Gathered, "_add"), (reading.Packer, "finish"), (ingest._Rows, "store"),
-    (quarantine.Staging, "add"), (quarantine.Staging, "settle"), (quarantine, "_install"), (ledger, "close_entry"),
+    (ledger, "next_entry"), (reading._Gathered, "_add"), (reading.Packer, "finish"), (ingest._Rows, "store"),
+    (quarantine.Staging, "add"), (quarantine.Staging, "settle"), (quarantine, "_install"), (ledger, "enter"),
     (spool, "archive_claimed"), (archive, "_link"),
 ]  # fmt: skip
 

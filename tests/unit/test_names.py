@@ -78,7 +78,7 @@ def test_what_another_process_removed_is_not_relied_on(home, logs, looked_up):
             with contextlib.closing(database.connect(home.database)) as db:
                 for table in ("result", "test", "environment"):
                     db.execute(f"DELETE FROM {table}")
-                db.execute("UPDATE sqlite_sequence SET seq = 0")  # the ids mean others from now on
+                db.execute("UPDATE sqlite_sequence SET seq = 0 WHERE name = 'test'")  # the ids mean others from now on
                 db.execute("INSERT INTO test (project, name) VALUES ('calib', 'c'), ('calib', 'other')")
 
     importing.import_files(home, logs, Options(), progress=clean_after_the_first)
