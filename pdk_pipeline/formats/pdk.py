@@ -2,7 +2,7 @@
 
 Three ways through a record, with the same outcome (a property test holds them together): `_plain` knows what test
 runners write and takes whole fields in single steps of the regular expression engine; of records that look like those
-before them `pdk_columns` takes many at once; everything else goes line by line through `_careful`, which is the
+before them `pdk_shapes` takes many at once; everything else goes line by line through `_careful`, which is the
 format to the letter.
 """
 
@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pdk_pipeline.formats.fields import BLANK, Unfit, interpret
-from pdk_pipeline.formats.pdk_columns import LOG_END, Shapes
+from pdk_pipeline.formats.pdk_shapes import LOG_END, Shapes
 from pdk_pipeline.formats.pdk_writer import fields_as_text
 from pdk_pipeline.formats.stream import Damaged
 from pdk_pipeline.formats.text import dotted, readable, undotted

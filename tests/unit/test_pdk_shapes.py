@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pdk_pipeline.formats import pdk, pdk_columns
+from pdk_pipeline.formats import pdk, pdk_shapes
 from pdk_pipeline.formats.fields import BLANK
 from pdk_pipeline.results import Result, Results
 from tests.unit.reading import UTC, Pieces, read
@@ -52,7 +52,7 @@ LOGS = st.lists(SECTIONS | RECORDS | st.just(b"nonsense\nEND\n"), max_size=4).ma
 @pytest.fixture(autouse=True)
 def _first_log():
     """No log was read before."""
-    pdk_columns.familiar.clear()
+    pdk_shapes.familiar.clear()
 
 
 def _one_by_one(log: bytes) -> list[object]:
@@ -66,7 +66,7 @@ def _one_by_one(log: bytes) -> list[object]:
 @example(log=HEAD % b"h" + SHAPES[0] % {b"name": b"t", b"status": b"P"} * 5, at_once=256, piece=1 << 20)
 def test_read_together_or_one_by_one_is_the_same(log, at_once, piece):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pdk_columns, "MOST_AT_ONCE", at_once)
+        patch.setattr(pdk_shapes, "MOST_AT_ONCE", at_once)
         together = read(log, piece=piece)
     singly = _one_by_one(log)
     # Of one run, project and environment they come in the log's order.
@@ -110,23 +110,23 @@ def test_the_next_log_is_read_by_the_shapes_of_the_one_before():
 
 
 def test_a_log_that_is_odd_throughout_is_given_up_on(monkeypatch):
-    monkeypatch.setattr(pdk_columns, "MOST_AT_ONCE", 4)
+    monkeypatch.setattr(pdk_shapes, "MOST_AT_ONCE", 4)
     log = HEAD % b"x" + b"".join(
         SHAPES[2] % {b"name": b"t%d" % n, b"status": b"P", b"time": b"1" if n < 9 else b"noon", b"attn": b""}
         for n in range(100)
     )
     tried = []
-    results = pdk_columns._results
-    monkeypatch.setattr(pdk_columns, "_results", lambda *how: tried.append(1) or results(*how))
+    results = pdk_shapes.results
+    monkeypatch.setattr(pdk_shapes, "results", lambda *how: tried.append(1) or results(*how))
     assert read(log) == _one_by_one(log)
     assert 0 < len(tried) < 10
 
 
 def test_a_shape_is_learned_once_whatever_is_odd(monkeypatch):
     made = []
-    init = pdk_columns._Shape.__init__
-    monkeypatch.setattr(pdk_columns._Shape, "__init__", lambda self, *args: made.append(1) or init(self, *args))
-    monkeypatch.setattr(pdk_columns, "MOST_AT_ONCE", 20)
+    init = pdk_shapes.Shape.__init__
+    monkeypatch.setattr(pdk_shapes.Shape, "__init__", lambda self, *args: made.append(1) or init(self, *args))
+    monkeypatch.setattr(pdk_shapes, "MOST_AT_ONCE", 20)
     log = HEAD % b"x" + b"".join(
         SHAPES[2] % {b"name": b"t%d" % n, b"status": b"P", b"time": b"noon" if n == 30 else b"1", b"attn": b""}
         for n in range(100)
@@ -137,13 +137,13 @@ def test_a_shape_is_learned_once_whatever_is_odd(monkeypatch):
 
 
 def test_the_shapes_that_come_often_are_not_given_up_for_new_ones():
-    shapes = pdk_columns.Shapes(BLANK | {"test_run": "r", "project": "p"}, UTC)
+    shapes = pdk_shapes.Shapes(BLANK | {"test_run": "r", "project": "p"}, UTC)
     for number in range(20):
         for _ in range(2):
             shapes.learn(b"test_name=t\nstatus=P\ntra_%d=x\n" % number, b"", has_log=False)
     first, *rest = [shape.kind[0][-1] for shape in shapes._known]
     assert first == "tra_0"
-    assert len(rest) == pdk_columns.MOST_SHAPES - 1
+    assert len(rest) == pdk_shapes.MOST_SHAPES - 1
     assert rest[-1] == "tra_19"
 
 
