@@ -15,7 +15,7 @@ demo: $(READY) ## Two nights of made-up tests, imported by real workers, and the
 	@$(BIN)/python -m benchmarks.demo
 
 test: $(READY) check ## Everything that must pass: style, types, floors, all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 check: $(READY) ## The quick part of it: style, types, floors
 	$(BIN)/ruff check .
