@@ -6,7 +6,7 @@ Here is only what needs no word to anybody, with the same outcome as `fields.int
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from json.encoder import encode_basestring as _quoted
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 IDENTITY = ("test_run", "project", "host", "context", "custom")
 
-_PREFIXES = ("tda_", "tra_")
-
 _FIELDS = (*IDENTITY, "test_name", "status", "attn", "start_time", "end_time", "test_runner", "location")
 """What is asked of records, attributes aside."""
 
@@ -38,7 +36,8 @@ class OddError(Exception):
 
 def results(shapes: list[Shape], base: Mapping[str, str], zone: tzinfo | None) -> list[AsRead]:
     """What shapes have gathered, in the log's order. Raises OddError."""
-    fields = _Fields(shapes, base)
+    taken = [_Taken(shape, len(shape.logs), list(zip(*shape.values, strict=True))) for shape in shapes]
+    fields = _Fields(taken, base)
     names, status = list(map(clean_name, fields.column("test_name"))), fields.column("status")
     if not all(names) or not STATUSES.issuperset(status) or fields.may_name_no_test:
         raise OddError
@@ -52,7 +51,7 @@ def results(shapes: list[Shape], base: Mapping[str, str], zone: tzinfo | None) -
         times[count:],
         _or_none(fields.column("test_runner")),
         _or_none(fields.column("location")),
-        *fields.attributes(),
+        *(_as_json(taken, prefix, base) for prefix in ("tda_", "tra_")),
         list(chain.from_iterable(shape.logs for shape in shapes)),
     ]
     are_alike = all(shape.names_no_identity for shape in shapes)
@@ -70,55 +69,58 @@ def results(shapes: list[Shape], base: Mapping[str, str], zone: tzinfo | None) -
     return [Results(*identity, *zip(*rows, strict=True)) for identity, rows in groups.items()]
 
 
-class _Fields:
-    """The one-line fields of gathered records as columns: shape by shape, and of each shape in the log's order."""
+class _Taken(NamedTuple):
+    """The records that were taken of a shape."""
 
-    def __init__(self, shapes: list[Shape], base: Mapping[str, str]) -> None:
-        self._shapes = shapes
+    shape: Shape
+    records: int
+    columns: list[tuple[bytes, ...]]
+    """Of each field, in the shape's order, the values."""
+
+
+# In what follows records stand shape by shape, and those of a shape in the log's order.
+
+
+class _Fields:
+    """The one-line fields of taken records, attributes aside, as columns."""
+
+    def __init__(self, taken: list[_Taken], base: Mapping[str, str]) -> None:
+        self._taken = taken
         self._base = base
-        self._count = sum(len(shape.logs) for shape in shapes)
-        self._given = {name for shape in shapes for name in shape.places}.intersection(_FIELDS)
-        said = tuple([item for item in base.items() if item[0].startswith(_PREFIXES)])
-        self._attributes = [[_attributes(prefix, shape.names, said) for shape in shapes] for prefix in _PREFIXES]
-        by_shape = [list(zip(*shape.values, strict=True)) for shape in shapes]
+        self._count = sum(one.records for one in taken)
+        given = [name for name in _FIELDS if any(name in one.shape.places for one in taken)]
         text = _together(
-            (b"",) * len(shape.logs) if (place := shape.places.get(name)) is None else values[place]
-            for name in self._given
-            for shape, values in zip(shapes, by_shape, strict=True)
+            (b"",) * one.records if (place := one.shape.places.get(name)) is None else one.columns[place]
+            for name in given
+            for one in taken
         )
         texts = iter(text.split("\n"))
-        self._columns = {name: list(islice(texts, self._count)) for name in self._given}
+        self._given = {name: list(islice(texts, self._count)) for name in given}
         self.may_name_no_test = NOT_A_TEST in text
         """Whether one of them may be by rule not a test."""
-        values_of_attributes = _together(
-            values[place]
-            for attributes in self._attributes
-            for one, values in zip(attributes, by_shape, strict=True)
-            for place in one.places
-        )
-        self._quoted = iter(_quoted_lines(values_of_attributes))
 
     def column(self, name: str) -> list[str]:
         """Of each record the field."""
         by_default = self._base[name]
-        column = self._columns.get(name)
-        if column is None:
+        given = self._given.get(name)
+        if given is None:
             return [by_default] * self._count
-        if by_default:
-            end = 0
-            for shape in self._shapes:
-                begin, end = end, end + len(shape.logs)
-                if name not in shape.places:
-                    column[begin:end] = [by_default] * (end - begin)
-        return column
+        if not by_default:
+            return given
+        has_own = chain.from_iterable(repeat(name in one.shape.places, one.records) for one in self._taken)
+        return [value if is_own else by_default for value, is_own in zip(given, has_own, strict=True)]
 
-    def attributes(self) -> Iterator[Column]:
-        """Of each record the attributes, as JSON; a column for each prefix. To be asked once."""
-        for attributes in self._attributes:
-            column: list[str | None] = []
-            for one, shape in zip(attributes, self._shapes, strict=True):
-                column += one.as_json(self._quoted, len(shape.logs))
-            yield column
+
+def _as_json(taken: list[_Taken], prefix: str, base: Mapping[str, str]) -> list[str | None]:
+    """Of each record the attributes with a prefix, as JSON."""
+    said = tuple([(name, value) for name, value in base.items() if name.startswith(prefix)])
+    attributes = [_attributes(prefix, one.shape.names, said) for one in taken]
+    both = list(zip(attributes, taken, strict=True))
+    values = iter(_quoted_lines(_together(of.columns[place] for one, of in both for place in one.places)))
+    column: list[str | None] = []
+    for one, of in both:
+        column += one.as_json(values, of.records)
+    return column
 
 
 def _together(columns: Iterable[Sequence[bytes]]) -> str:
@@ -156,9 +158,9 @@ class _Attributes(NamedTuple):
 
 @lru_cache(maxsize=128)
 def _attributes(prefix: str, names: tuple[str, ...], said: tuple[tuple[str, str], ...]) -> _Attributes:
-    """`names`: a record's fields. `said`: the attributes that it begins with."""
+    """`names`: a record's fields. `said`: the attributes with that prefix that it begins with."""
     places = {name: place for place, name in enumerate(names) if name.startswith(prefix)}
-    values = {name: value for name, value in said if name.startswith(prefix)} | dict.fromkeys(places)
+    values = dict(said) | dict.fromkeys(places)
     pieces, mark = [""], "{"
     for name, value in values.items():
         pieces[-1] += f"{mark}{_quoted(name.removeprefix(prefix))}:"

@@ -43,6 +43,7 @@ LOG_END = re.compile(rb"\n[^.]")
 """The last line end of a multi-line field, and what follows."""
 
 _LOG_END_BYTES = 2
+"""So much the tail of a shape finds when what follows the log is not of the shape."""
 
 _VALUE = rb"=([^\n]*+)(?<![ \t\r\x0b\x0c])\n"
 
@@ -130,12 +131,14 @@ class Shapes:
             else:
                 break
             values, end = head.groups(), head.end()
+            if end - position > MOST_FIELDS_BYTES:
+                break  # what is made of its like together would be very much
             log: bytes | memoryview = default_log
             if shape.has_log:
                 tail = shape.tail(data, end - 1, stop)
-                if tail is None or (tail_end := tail.end()) == (log_end := tail.start()) + _LOG_END_BYTES:
+                if tail is None or not (_LOG_END_BYTES < tail.end() - tail.start() <= MOST_FIELDS_BYTES):
                     break
-                values, log, end = values + tail.groups(), source[end : log_end + 1], tail_end
+                values, log, end = values + tail.groups(), source[end : tail.start() + 1], tail.end()
             shape.numbers.append(number)
             shape.values.append(values)
             shape.logs.append(log)

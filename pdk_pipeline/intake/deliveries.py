@@ -19,6 +19,7 @@ from pdk_pipeline.intake.ledger import Outcome
 from pdk_pipeline.intake.names import Names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from pdk_pipeline.config import Settings
@@ -32,6 +33,9 @@ Progress = Callable[[int, int], None]
 LARGEST_SWELL_BYTES = 256 << 20
 MOST_SWELL = 100
 """A log may swell to so many bytes or so many times its size, in the database or in the quarantine: a bomb may not."""
+
+MOST_BYTES_A_LETTER = 16
+"""In the database: up to four, of a name in the index too, and as much for what surrounds it."""
 
 WHOLE_FILE = "none"
 """The `format` of a file that was quarantined whole."""
@@ -124,8 +128,8 @@ def take_in(
             ledger.forget_attempts(db, delivery.id)
             return before
     except BaseException as error:
-        staging.discard()
         batch.names.forget()
+        staging.discard()
         _note_failure(db, delivery.id, error)
         raise
 
@@ -162,28 +166,15 @@ def _store(
     outcome = _outcome(delivery)
     options = delivery.options
     entry = ledger.next_entry(db)
-    size_before: int | None = None
-
-    def look(part: Part) -> None:
-        nonlocal size_before
-        progress(part.bytes_read, part.size)
-        _bound_swelling(staging.written, part, "that are no results")
-        if size_before is not None:
-            _bound_swelling(database.used_bytes(db) - size_before, part, "in the database")
-        elif part.ending is None:  # most logs are one part, and no part by itself is large
-            size_before = database.used_bytes(db)
-
-    parts = batch.read(delivery.path, how(settings, options))
     ingest(
         db,
-        parts,
+        _bounded(db, staging, batch.read(delivery.path, how(settings, options)), progress),
         outcome,
         names=batch.names,
         entry=entry,
         now=time.time(),
         on_duplicate=options.on_duplicate,
         reject=staging.add,
-        progress=look,
     )
     log_sha256 = delivery.origin_sha256 or outcome.sha256
     outcome.quarantine_item = staging.settle(outcome.file, log_sha256, options.as_json())
@@ -194,6 +185,20 @@ def _store(
     outcome.seconds = round(time.perf_counter() - began, 4)
     ledger.enter(db, entry, outcome)
     return outcome
+
+
+def _bounded(db: Connection, staging: quarantine.Staging, parts: Iterable[Part], progress: Progress) -> Iterator[Part]:
+    """The parts of a log, each asked for when the one before it is stored. Raises UnreadableLog when it is too much."""
+    size_before: int | None = None
+    for part in parts:
+        # Most logs are one part that cannot swell so much: then the database need not be asked.
+        if size_before is None and (part.ending is None or part.letters * MOST_BYTES_A_LETTER > LARGEST_SWELL_BYTES):
+            size_before = database.used_bytes(db)
+        yield part
+        progress(part.bytes_read, part.size)
+        _bound_swelling(staging.written, part, "that are no results")
+        if size_before is not None:
+            _bound_swelling(database.used_bytes(db) - size_before, part, "in the database")
 
 
 def how(settings: Settings, options: Options) -> reading.How:

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline.database import next_id, unpack
-from pdk_pipeline.intake.names import run_id
+from pdk_pipeline.intake.names import id_of_run
 from pdk_pipeline.intake.reading import Packer
 from pdk_pipeline.results import Rejection, Skipped, Status
 
@@ -58,12 +58,11 @@ def ingest(
     now: float,
     on_duplicate: OnDuplicate,
     reject: Callable[[Rejection], None],
-    progress: Callable[[Part], None],
 ) -> None:
     """Store every part of a log, counting into `outcome`.
 
-    `names`: those that the logs before have named. `entry`: id that the log's row in the ledger will have. `now`:
-    seconds since 1970. `reject` keeps a rejected record. `progress` is called when a part is stored.
+    A part is asked for when the one before it is stored. `names`: those that the logs before have named. `entry`: id
+    that the log's row in the ledger will have. `now`: seconds since 1970. `reject` keeps a rejected record.
     """
     names.begin(db)
     rows = _Rows(db, names, outcome, entry, now, on_duplicate)
@@ -80,7 +79,6 @@ def ingest(
                 outcome.warn(other.line, other.text)
         rows.store(part)
         outcome.size, ending = part.bytes_read, part.ending
-        progress(part)
     assert ending is not None  # noqa: S101
     outcome.format, outcome.sha256 = ending
     outcome.runs = list(rows.runs)
@@ -139,7 +137,7 @@ class _Rows:
     def _named(self, results: Packed) -> _Named:
         run, project, environment = results[:3]
         if run not in self.runs:
-            self.runs[run] = run_id(self.db, run, self.now)
+            self.runs[run] = id_of_run(self.db, run, self.now)
         environment_id = self.names.environment_id(self.db, environment)
         return _Named(results, self.runs[run], environment_id, self.names.test_ids(self.db, project, results.test_name))
 

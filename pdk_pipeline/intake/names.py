@@ -10,21 +10,25 @@ from typing import TYPE_CHECKING
 from pdk_pipeline.database import next_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from pdk_pipeline.database import Connection
 
-MOST_KNOWN = 40_000
-"""So many names are remembered at the most: what stands in one log may be without end, memory is not."""
+MOST_BYTES = 8 << 20
+"""So much is remembered at the most, about: what stands in logs may be without end, memory is not."""
+
+NAME_BYTES = 100
+"""What a name takes in memory beside its letters, about."""
 
 
 class Names:
-    """What a database calls the runs, environments and tests that logs name. Whoever rolls back calls `forget`."""
+    """What a database calls the environments and tests that logs name. Whoever rolls back calls `forget`."""
 
     def __init__(self) -> None:
         self._as_of: tuple[Connection, int] | None = None
         self._environments: dict[tuple[str, str, str], int] = {}
         self._tests: defaultdict[str, dict[str, int]] = defaultdict(dict)  # by project and name
+        self._bytes = 0
 
     def begin(self, db: Connection) -> None:
         """A transaction has begun. Nothing is remembered that another connection may have changed."""
@@ -38,13 +42,15 @@ class Names:
         self._as_of = None
         self._environments.clear()
         self._tests.clear()
+        self._bytes = 0
 
     def tidy(self) -> None:
-        """Remember no more than memory is for."""
-        if sum(map(len, self._tests.values())) > MOST_KNOWN:
-            self._tests.clear()
-        if len(self._environments) > MOST_KNOWN:
-            self._environments.clear()
+        """Remember no more than there is memory for."""
+        if self._bytes > MOST_BYTES:
+            self.forget()
+
+    def _count(self, names: Collection[str]) -> None:
+        self._bytes += NAME_BYTES * len(names) + sum(map(len, names))
 
     def environment_id(self, db: Connection, environment: tuple[str, str, str]) -> int:
         """The id of an environment: host, context, custom."""
@@ -58,6 +64,7 @@ class Names:
             row = db.execute(
                 "INSERT INTO environment (host, context, custom) VALUES (?, ?, ?) RETURNING id", environment
             ).fetchone()
+        self._count(environment)
         self._environments[environment] = row[0]
         return int(row[0])
 
@@ -66,6 +73,7 @@ class Names:
         ids = self._tests[project]
         if unknown := set(names) - ids.keys():
             _learn(db, project, unknown, ids)
+            self._count((project, *unknown))
         return list(map(ids.__getitem__, names))
 
 
@@ -85,7 +93,7 @@ def _learn(db: Connection, project: str, unknown: set[str], ids: dict[str, int])
     ids.update(zip(new, new_ids, strict=True))
 
 
-def run_id(db: Connection, name: str, now: float) -> int:
+def id_of_run(db: Connection, name: str, now: float) -> int:
     """The id of the run that is called so and is not deleted. `now`: when one that is new was first imported."""
     row = db.execute("SELECT id FROM run WHERE name = ? AND deleted_at IS NULL", (name,)).fetchone()
     if row is None:

@@ -80,6 +80,8 @@ class Part(NamedTuple):
     blocks: list[Block]
     others: list[Other]
     """What became no result, in the log's order."""
+    letters: int
+    """Of what is stored unpacked: names, attributes."""
     bytes_read: int
     """Of the file, so far."""
     size: int
@@ -115,7 +117,8 @@ class _Gathered:
         self.packer = Packer()
         self.groups: dict[Group, Columns] = {}
         self.others: list[Other] = []
-        self.bytes = 0
+        self.letters = 0
+        self.bytes = 0  # of everything else, about
 
     def fill(self, readings: Iterable[Reading]) -> Iterator[None]:
         """Gather; yields whenever it is enough for a part, which must be taken then."""
@@ -128,28 +131,29 @@ class _Gathered:
                 self.others.append(reading)
                 self.bytes += RESULT_BYTES + sum(len(text) for text in reading if isinstance(text, (str, bytes)))
             del reading  # its log may be large
-            if self.bytes >= PART_BYTES:
+            if self.bytes + self.letters >= PART_BYTES:
                 yield
 
     def part(self, bytes_read: int, size: int, ending: Ending | None) -> Part:
         """Take what was gathered."""
         results = [Results(*group, *columns) for group, columns in self.groups.items()]
-        part = Part(results, self.packer.finish(), self.others, bytes_read, size, ending)
-        self.groups, self.others, self.bytes = {}, [], 0
+        part = Part(results, self.packer.finish(), self.others, self.letters, bytes_read, size, ending)
+        self.groups, self.others, self.letters, self.bytes = {}, [], 0, 0
         return part
 
     def _add(self, results: AsRead) -> None:
         columns = self.groups.get(group := results[:3])
         if columns is None:
             columns = self.groups[group] = tuple([] for _ in results[3:])
-            self.bytes += RESULT_BYTES + len(group[0]) + len(group[1]) + sum(map(len, group[2]))
+            self.bytes += RESULT_BYTES
+            self.letters += len(group[0]) + len(group[1]) + sum(map(len, group[2]))
         *plain, logs = results[3:]
         for column, more in zip(columns, (*plain, self.packer.add(results.test_run, logs)), strict=True):
             column.extend(more)
         self.bytes += RESULT_BYTES * len(logs) + sum(map(len, logs))
         # What is large in a hostile log may be any of these.
         for texts in (results.test_name, results.test_runner, results.location, results.tda, results.tra):
-            self.bytes += sum(map(len, filter(None, texts)))
+            self.letters += sum(map(len, filter(None, texts)))
 
 
 class _Open:
@@ -161,17 +165,18 @@ class _Open:
         self.bytes = 0
 
 
-@functools.cache  # to make one takes as long as to read ten results
-def _compressor() -> zstandard.ZstdCompressor:
-    # The usual window is one of 19 bits. From there on zstd looks for matches by branches, which no processor foresees
-    # in logs: it takes a fifth longer, and they come out no smaller.
-    parameters = zstandard.ZstdCompressionParameters.from_level(COMPRESSION_LEVEL, window_log=18)
-    return zstandard.ZstdCompressor(compression_params=parameters)
-
-
 def pack(logs: Iterable[bytes | memoryview]) -> bytes:
     """Logs one after the other, as the data of a block. `database.unpack` undoes it."""
-    return _compressor().compress(b"".join(logs))
+    data = b"".join(logs)
+    return _compressor(window_bits=18 if len(data) < 2 * BLOCK_BYTES else 19).compress(data)
+
+
+@functools.cache  # to make one takes as long as to read ten results
+def _compressor(window_bits: int) -> zstandard.ZstdCompressor:
+    # 19 bits are usual for this level. From there on zstd compares by branches, which no processor foresees in logs: it
+    # takes a fifth longer, and a block comes out no smaller. What is larger than a block may repeat from farther off.
+    parameters = zstandard.ZstdCompressionParameters.from_level(COMPRESSION_LEVEL, window_log=window_bits)
+    return zstandard.ZstdCompressor(compression_params=parameters)
 
 
 class Packer:

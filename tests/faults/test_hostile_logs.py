@@ -111,6 +111,16 @@ def test_fields_that_are_large_in_every_record_are_never_all_in_memory(field, tm
     assert megabytes < 450  # all of them are 700 MB, and twice that as text and row
 
 
+@pytest.mark.parametrize("field", [b"tda_x=" + b"\x01" * 200_000, b"test_name=" + b"\xff" * 200_000])
+def test_a_single_record_that_swells_in_the_database_is_refused(field, tmp_path, home, monkeypatch):
+    monkeypatch.setattr(deliveries, "LARGEST_SWELL_BYTES", 1 << 20)
+    path = tmp_path / "a.zst"
+    path.write_bytes(zstandard.compress(b"test_run=r\nproject=p\ntest_name=t\nstatus=P\n%b\nEND\n" % field))
+    with pytest.raises(UnreadableLog, match="it swells to more than 1 MB in the database"):
+        take_in(home, path)
+    assert rows(home, "SELECT count(*) FROM test") == [(0,)]
+
+
 def test_a_log_that_swells_in_the_database_is_refused_and_leaves_nothing_there(bomb, home: Settings):
     with pytest.raises(UnreadableLog, match=r"it swells to more than \d MB in the database"):
         take_in(home, bomb)

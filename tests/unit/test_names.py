@@ -87,8 +87,10 @@ def test_what_another_process_removed_is_not_relied_on(home, logs, looked_up):
     assert is_sound(home)
 
 
-def test_not_more_is_remembered_than_there_is_memory_for(home, logs, looked_up, monkeypatch):
-    monkeypatch.setattr(names, "MOST_KNOWN", 2)
+@pytest.mark.parametrize("name", ["", "x" * 50_000], ids=["many", "long"])
+def test_not_more_is_remembered_than_there_is_memory_for(home, make_log, looked_up, monkeypatch, name):
+    monkeypatch.setattr(names, "MOST_BYTES", 3 * names.NAME_BYTES if not name else 50_000)
+    logs = [(make_log(host, *(record(f"{name}{test}") for test in "abc"), host=host), host) for host in ("h1", "h2")]
     importing.import_files(home, logs, Options())
-    assert looked_up == ["abc", "abcd"]
-    assert rows(home, STORED) == _stored(apple="abc", banana="abcd")
+    assert [asked[-1] for asked in looked_up] == ["c", "c"]
+    assert len(rows(home, STORED)) == 6
