@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
 STATUS_STYLES = {"P": "green", "F": "red", "E": "red", "M": "yellow", "D": "dim"}
+GAP = "  "
+"""Between two columns."""
+
+LEAST_FOLDED = 20
+"""Letters in a line of a column that does not fit."""
+
 MOST_DRAWN = 1_000
 """Rows of a table that is drawn for a terminal; drawing costs 0.3 ms a row, so a longer one is only lined up."""
 
@@ -23,26 +29,42 @@ MOST_DRAWN = 1_000
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, footer: Sequence[object] = ()) -> None:
     """Print rows under headings. Numbers stand to the right; a heading that ends in ` #` says so of its column."""
     rows = list(rows)
-    if sys.stdout.isatty() and len(rows) <= MOST_DRAWN:
-        _draw(columns, rows, footer)
-    else:
+    if not (sys.stdout.isatty() and len(rows) <= MOST_DRAWN and _draw(columns, rows, footer)):
         _line_up(columns, rows, footer)
 
 
-def _draw(columns: Sequence[str], rows: Iterable[Sequence[object]], footer: Sequence[object]) -> None:
+def _draw(columns: Sequence[str], rows: Sequence[Sequence[object]], footer: Sequence[object]) -> bool:
+    """Draw the table for a terminal; False: that is too narrow.
+
+    Only the widest column is folded: a name or a number in pieces can be neither read nor copied.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, show_footer=bool(footer), pad_edge=False)
-    for number, column in enumerate(columns):
-        foot = _cell(footer[number]) if footer else ""
-        justify = "right" if column.endswith(" #") else "left"
-        table.add_column(column.removesuffix(" #"), Text(foot), justify=justify, overflow="fold")  # type: ignore[arg-type]
+    heads = [column.removesuffix(" #") for column in columns]
+    lines = [heads, *([_cell(value) for value in row] for row in (*rows, footer) if row)]
+    widths = [max(map(_width, cells)) for cells in zip(*lines, strict=True)]
+    console = Console(highlight=False)
+    left_for_widest = console.width - (sum(widths) + len(GAP) * (len(widths) - 1) - max(widths))
+    if left_for_widest < min(max(widths), LEAST_FOLDED):
+        return False
+    table = Table(
+        box=box.SIMPLE_HEAD, show_footer=bool(footer), show_edge=False, pad_edge=False, padding=(0, len(GAP) - 1, 0, 0)
+    )
+    for number, (head, column, width) in enumerate(zip(heads, columns, widths, strict=True)):
+        table.add_column(
+            head,
+            Text(_cell(footer[number])) if footer else "",
+            justify="right" if column.endswith(" #") else "left",
+            overflow="fold",
+            width=min(width, left_for_widest) if width == max(widths) else width,
+        )
     for row in rows:
         table.add_row(*(Text(_cell(value), STATUS_STYLES.get(str(value), "")) for value in row))
-    Console(highlight=False).print(table)
+    console.print(table)
+    return True
 
 
 def _line_up(columns: Sequence[str], rows: Iterable[Sequence[object]], footer: Sequence[object]) -> None:
@@ -59,7 +81,7 @@ def _line_up(columns: Sequence[str], rows: Iterable[Sequence[object]], footer: S
         is_right = column.endswith(" #")
         pairs = zip(gaps, cells, strict=True) if is_right else zip(cells, gaps, strict=True)
         lined_up.append(["".join(pair) for pair in pairs])
-    click.echo("\n".join("  ".join(line).rstrip() for line in zip(*lined_up, strict=True)))
+    click.echo("\n".join(GAP.join(line).rstrip() for line in zip(*lined_up, strict=True)))
 
 
 def _width(text: str) -> int:
