@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline import database, nights, outbox
 from pdk_pipeline.doctor import LITTLE_SPACE_BYTES
-from pdk_pipeline.errors import DatabaseTooOld, NoDatabase
+from pdk_pipeline.errors import DatabaseTooOld, NoDatabase, SpoolUnusable
 from pdk_pipeline.intake import quarantine, spool
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Status:
     home: str
     incoming: int = 0
     """Logs that lie in incoming/."""
+    unfit: list[str] = field(default_factory=list)
+    """What of it nobody can take, and why."""
     processing: int = 0
     """Logs that are claimed and not imported yet."""
     oldest_claim_seconds: float | None = None
@@ -103,6 +105,8 @@ def look(settings: Settings) -> Status:
 
 def _look_at_files(settings: Settings, status: Status) -> None:
     status.incoming = sum(1 for _ in _regular_files(settings.spool / "incoming"))
+    with contextlib.suppress(SpoolUnusable):  # the doctor tells
+        status.unfit = spool.unfit(settings)
     claims = spool.claims(settings)
     status.processing = len(claims)
     ages = [age for claim, _ in claims if (age := _age(settings.spool / "processing" / claim)) is not None]
@@ -170,6 +174,9 @@ def _look_for_needs(status: Status) -> None:
     if (status.oldest_claim_seconds or 0) > WAITED_TOO_LONG_SECONDS:
         minutes = (status.oldest_claim_seconds or 0) / 60
         needs.append(Need(f"a log has waited {minutes:.0f} minutes for its import", "Is a writer running?"))
+    if status.unfit:
+        others = f", and {len(status.unfit) - 1:,} more" if len(status.unfit) > 1 else ""
+        needs.append(Need(f"not taken in: {status.unfit[0]}{others}", "`pdk collect` names all."))
     if status.quarantine_items:
         text = f"{status.quarantine_records:,} records in {status.quarantine_items:,} items of the quarantine"
         needs.append(Need(text, "`pdk quarantine list`"))

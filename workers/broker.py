@@ -48,9 +48,12 @@ def socket_address(settings: Settings) -> str:
 
 
 def socket_path(settings: Settings) -> Path:
-    """Where the embedded broker of this home listens: in the home, or where the path is short enough for a socket."""
+    """Where the embedded broker of this home listens: in the home, or where a socket and its address can be.
+
+    A socket's path must be short, and some letters mean something else in an address.
+    """
     inside = settings.run_directory / "broker.sock"
-    if len(os.fsencode(inside)) <= LONGEST_SOCKET_PATH:
+    if len(os.fsencode(inside)) <= LONGEST_SOCKET_PATH and set("#?%").isdisjoint(str(inside)):
         return inside
     digest = hashlib.sha256(os.fsencode(settings.home)).hexdigest()[:16]
     return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"pdk-{os.getuid()}-{digest}.sock"

@@ -94,15 +94,12 @@ def collect(settings: Settings, *, is_busy: bool = False) -> Collected:
     prepare(settings)
     collected = Collected()
     incoming = settings.spool / "incoming"
-    settled_before = _clock_of(incoming) - settings.settle_seconds
+    now = _clock_of(incoming)
     for path, about in _files(incoming, collected.left):
-        if not stat.S_ISREG(about.st_mode):
-            collected.left.append(f"{shown(path)}: it is not a regular file")
-        elif settled_before < about.st_mtime <= settled_before + 2 * settings.settle_seconds + CLOCK_SLACK_SECONDS:
-            # A time further ahead is no growth, but a clock that was wrong.
+        if _is_growing(settings, about, now):
             collected.growing += 1
-        elif not os.access(path, os.R_OK):
-            collected.left.append(f"{shown(path)}: it may not be read")
+        elif why := _why_unfit(path, about):
+            collected.left.append(f"{shown(path)}: {why}")
         else:
             try:
                 collected.claims.append((_claim(settings, path), shown(path.name)))
@@ -113,6 +110,30 @@ def collect(settings: Settings, *, is_busy: bool = False) -> Collected:
     collected.claims.extend(_left_behind(settings, is_busy=is_busy))
     _tidy(settings)
     return collected
+
+
+def unfit(settings: Settings) -> list[str]:
+    """What lies in incoming/ and stays there until somebody does something about it, and why. Raises SpoolUnusable."""
+    left: list[str] = []
+    now = time.time()
+    for path, about in _files(settings.spool / "incoming", left):
+        if not _is_growing(settings, about, now) and (why := _why_unfit(path, about)):
+            left.append(f"{shown(path)}: {why}")
+    return left
+
+
+def _is_growing(settings: Settings, about: os.stat_result, now: float) -> bool:
+    settled_before = now - settings.settle_seconds
+    # A time further ahead is no growth, but a clock that was wrong.
+    latest = settled_before + 2 * settings.settle_seconds + CLOCK_SLACK_SECONDS
+    return stat.S_ISREG(about.st_mode) and settled_before < about.st_mtime <= latest
+
+
+def _why_unfit(path: Path, about: os.stat_result) -> str:
+    """Why a file in incoming/ cannot be claimed; empty when it can."""
+    if not stat.S_ISREG(about.st_mode):
+        return "it is not a regular file"
+    return "" if os.access(path, os.R_OK) else "it may not be read"
 
 
 def shown(path: Path | str) -> str:

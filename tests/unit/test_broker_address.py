@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote, urlsplit
+
 import pytest
+from attrs import evolve
 
 from pdk_pipeline import config
 from pdk_pipeline.errors import BadSetting
@@ -48,3 +51,10 @@ def test_what_is_none_is_told_in_one_line_without_the_password(address, monkeypa
 )
 def test_an_address_is_shown_without_its_password(address, shown):
     assert broker.shown(address) == shown
+
+
+@pytest.mark.parametrize("name", ["#1", "a?b", "100%25", "a b", "é"])
+def test_a_home_may_be_called_anything(name, tmp_path, home):
+    home = evolve(home, home=tmp_path / name)
+    assert urlsplit(broker.socket_address(home)).path == str(broker.socket_path(home))
+    assert unquote(str(broker.socket_path(home))) == str(broker.socket_path(home))

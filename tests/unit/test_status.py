@@ -32,6 +32,19 @@ def test_what_is_in_the_quarantine_needs_somebody(home: Settings):
     assert needs(home) == "1 records in 1 items of the quarantine"
 
 
+def test_what_cannot_be_taken_in_needs_somebody(home: Settings):
+    spool.prepare(home)
+    incoming = home.spool / "incoming"
+    (incoming / "a link").symlink_to("somewhere")
+    (incoming / "another").symlink_to("somewhere")
+    (incoming / "log").write_text(log_of(record("t1")))
+    do_night(home)  # which takes in the log, and goes well
+    assert needs(home) == f"not taken in: {incoming / 'a link'}: it is not a regular file, and 1 more"
+    (incoming / "a link").unlink()
+    (incoming / "another").unlink()
+    assert needs(home) == ""
+
+
 def test_a_step_that_failed_needs_somebody(home: Settings, monkeypatch):
     def broken(_work):
         raise ZeroDivisionError("of course")
