@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
-from pdk_pipeline import database, writer_lock
+from pdk_pipeline import database, schema, writer_lock
 from pdk_pipeline.durable import sync
 from pdk_pipeline.errors import (
     BackupRefused,
@@ -224,9 +224,9 @@ def _version_of(path: Path) -> int:
         raise BadBackup(f"{path}: {error}") from None
     if not is_ours or not version:
         raise BadBackup(f"{path} is no database of pdk's")
-    if version > database.newest_version():
+    if version > schema.newest_version():
         raise DatabaseTooNew(
-            f"{path} has version {version}, this pdk knows {database.newest_version()}", advice="Upgrade pdk-pipeline."
+            f"{path} has version {version}, this pdk knows {schema.newest_version()}", advice="Upgrade pdk-pipeline."
         )
     return version
 

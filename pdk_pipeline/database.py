@@ -9,12 +9,11 @@ import shutil
 import sqlite3
 import threading
 import time
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import zstandard
 
-from pdk_pipeline import durable
+from pdk_pipeline import durable, schema
 from pdk_pipeline.errors import (
     DatabaseTooNew,
     DatabaseTooOld,
@@ -96,9 +95,9 @@ def _is_new(db: Connection, path: Path) -> bool:
     version = schema_version(db)
     if holds_tables and version == 0:
         raise DatabaseUnusable(f"{path} holds tables of another program", advice="PDK_HOME names another place.")
-    if version > newest_version():
+    if version > schema.newest_version():
         raise DatabaseTooNew(
-            f"{path} has version {version}, this pdk knows {newest_version()}", advice="Upgrade pdk-pipeline."
+            f"{path} has version {version}, this pdk knows {schema.newest_version()}", advice="Upgrade pdk-pipeline."
         )
     return not holds_tables
 
@@ -128,7 +127,7 @@ def reading(settings: Settings) -> Iterator[Connection]:
         version = schema_version(db)
         if version == 0:
             raise NoDatabase(f"{settings.database} is empty", advice="`pdk initdb` makes it ready.")
-        if version < newest_version():
+        if version < schema.newest_version():
             raise DatabaseTooOld(
                 f"{settings.database} has version {version}", advice="`pdk initdb` brings it up to date."
             )
@@ -302,6 +301,13 @@ def writing(settings: Settings) -> Iterator[Connection]:
         yield db
 
 
+def bytes_on_disk(settings: Settings) -> int:
+    """How large the file of the database is, with the journal beside it; 0 when there is none."""
+    path = settings.database
+    files = (path, path.with_name(f"{path.name}-wal"))
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
 def used_bytes(db: Connection) -> int:
     """How large the database is without its free pages, what the transaction has written so far included."""
     (pages,), (free,), (size,) = (
@@ -319,17 +325,6 @@ def next_id(db: Connection, table: str) -> int:
 # Migrations -------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def _migrations() -> tuple[tuple[int, str], ...]:
-    files = [file for file in resources.files("pdk_pipeline.schema").iterdir() if file.name.endswith(".sql")]
-    return tuple(sorted((int(file.name.partition("_")[0]), file.read_text(encoding="utf-8")) for file in files))
-
-
-def newest_version() -> int:
-    """The schema version that this program makes."""
-    return _migrations()[-1][0]
-
-
 def schema_version(db: sqlite3.Connection) -> int:
     """The version of an open database; 0 is an empty one."""
     return int(db.execute("PRAGMA user_version").fetchone()[0])
@@ -337,29 +332,19 @@ def schema_version(db: sqlite3.Connection) -> int:
 
 def migrate(db: Connection) -> int:
     """Bring the schema up to date, each step in a transaction of its own. Returns how many steps were needed."""
-    if schema_version(db) == newest_version():
+    if schema_version(db) == schema.newest_version():
         return 0
     steps = 0
-    for number, script in _migrations():
+    for number, script in schema.migrations():
         with transaction(db):
             # Asked again inside the transaction: another process may have been quicker.
             if schema_version(db) >= number:
                 continue
-            for statement in _statements(script):
+            for statement in schema.statements(script):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {number}")
             steps += 1
     return steps
-
-
-def _statements(script: str) -> Iterator[str]:
-    # executescript() would commit the transaction that we are in.
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
 
 
 # Logs -------------------------------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def _database(settings: Settings, *, is_quick: bool) -> Iterator[Finding]:
     if problem:
         yield Finding("database", State.BAD, problem, database.RESTORE)
     else:
-        size = settings.database.stat().st_size
+        size = database.bytes_on_disk(settings)
         how = "not looked through" if is_quick else "sound"
         yield Finding("database", State.GOOD, f"{settings.database}, {size:,} bytes, {how}")
 

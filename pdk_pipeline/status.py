@@ -117,8 +117,7 @@ def _look_at_files(settings: Settings, status: Status) -> None:
     status.archive_bytes = sum(path.stat().st_size for path in _regular_files(settings.spool / "archive"))
     with contextlib.suppress(OSError):
         status.free_bytes = shutil.disk_usage(settings.home).free
-        files = (settings.database, settings.database.with_name(settings.database.name + "-wal"))
-        status.database_bytes = sum(path.stat().st_size for path in files if path.exists())
+        status.database_bytes = database.bytes_on_disk(settings)
 
 
 def _regular_files(directory: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pdk_pipeline import database, writer_lock
+from pdk_pipeline import database, schema, writer_lock
 from pdk_pipeline.errors import (
     DatabaseTooNew,
     DatabaseTooOld,
@@ -28,7 +28,7 @@ from pdk_pipeline.errors import (
 from tests.machine import needs_permissions
 
 
-def schema(db) -> list[tuple]:
+def schema_of(db) -> list[tuple]:
     return db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name").fetchall()
 
 
@@ -165,7 +165,7 @@ def scripts() -> list[tuple[int, str]]:
 def test_every_migration_has_a_number_of_its_own():
     numbers = [number for number, _ in scripts()]
     assert len(set(numbers)) == len(numbers)
-    assert database.newest_version() == numbers[-1]
+    assert schema.newest_version() == numbers[-1]
 
 
 def test_migrating_gives_the_same_schema_as_a_fresh_start(home):
@@ -173,8 +173,8 @@ def test_migrating_gives_the_same_schema_as_a_fresh_start(home):
         for _, script in scripts():
             fresh.executescript(script)
         with database.opened(home) as db:
-            assert schema(db) == schema(fresh)
-            assert database.schema_version(db) == database.newest_version()
+            assert schema_of(db) == schema_of(fresh)
+            assert database.schema_version(db) == schema.newest_version()
 
 
 @pytest.mark.parametrize("version", [number for number, _ in scripts()])
@@ -186,24 +186,24 @@ def test_from_every_older_version_one_comes_to_the_newest(home, version):
     with contextlib.closing(sqlite3.connect(":memory:")) as fresh, database.opened(home) as db:
         for _, script in scripts():
             fresh.executescript(script)
-        assert schema(db) == schema(fresh)
+        assert schema_of(db) == schema_of(fresh)
 
 
 def test_a_migration_is_done_whole_or_not_at_all(home, monkeypatch):
     good, bad = "CREATE TABLE a (x);\n", "CREATE TABLE b (x);\nCREATE TABLE a (x);\n"
-    monkeypatch.setattr(database, "_migrations", lambda: ((1, good), (2, bad)))
+    monkeypatch.setattr(schema, "migrations", lambda: ((1, good), (2, bad)))
     with pytest.raises(sqlite3.OperationalError, match="already exists"), database.opened(home):
         pass
     with contextlib.closing(database.connect(home.database)) as db:
-        assert [name for _, name, _, _ in schema(db)] == ["a"]
+        assert [name for _, name, _, _ in schema_of(db)] == ["a"]
         assert database.schema_version(db) == 1
 
 
 def test_an_older_database_is_not_read_but_brought_up_to_date(home, monkeypatch):
     with database.opened(home):
         pass
-    newer = (*database._migrations(), (1000, "CREATE TABLE news (x);\n"))
-    monkeypatch.setattr(database, "_migrations", lambda: newer)
+    newer = (*schema.migrations(), (1000, "CREATE TABLE news (x);\n"))
+    monkeypatch.setattr(schema, "migrations", lambda: newer)
     with pytest.raises(DatabaseTooOld) as refused, database.reading(home):
         pass
     assert "`pdk initdb` brings it up to date." in told(refused.value)
@@ -222,7 +222,7 @@ def test_a_newer_database_is_refused_and_left_as_it_is(home):
             pass
         assert told(refused.value) == (
             f"The database was made by a newer pdk: {home.database} has version 1000, "
-            f"this pdk knows {database.newest_version()}. Upgrade pdk-pipeline."
+            f"this pdk knows {schema.newest_version()}. Upgrade pdk-pipeline."
         )
     assert home.database.read_bytes() == content
 

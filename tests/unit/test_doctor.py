@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from pdk_pipeline import database, doctor
+from pdk_pipeline import database, doctor, schema
 from pdk_pipeline.doctor import State
 from pdk_pipeline.intake import spool
 from tests.conftest import record
@@ -132,7 +132,7 @@ def test_a_database_of_another_version(sound):
 
 
 def test_an_older_database(sound, monkeypatch):
-    monkeypatch.setattr(database, "newest_version", lambda: 1000)
+    monkeypatch.setattr(schema, "newest_version", lambda: 1000)
     assert findings(sound)["database"][::2] == (State.ODD, "`pdk initdb` brings it up to date.")
 
 

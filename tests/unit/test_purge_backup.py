@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from pdk_pipeline import backup, config, database, writer_lock
+from pdk_pipeline import backup, config, database, schema, writer_lock
 from pdk_pipeline.errors import BackupRefused, BadBackup, DatabaseTooNew, DatabaseUnusable, NoDatabase, WriterBusy
 from pdk_pipeline.intake import quarantine, spool
 from tests.conftest import record, rows
@@ -276,7 +276,7 @@ def test_the_backup_of_a_newer_pdk_is_refused(report, home, tmp_path):
 
 def test_the_backup_of_an_older_pdk_is_brought_up_to_date_by_the_next_command(pdk, home, tmp_path):
     with closing(sqlite3.connect(tmp_path / "old.db")) as db:
-        db.executescript(f"{database._migrations()[0][1]}; PRAGMA user_version = 1")
+        db.executescript(f"{schema.migrations()[0][1]}; PRAGMA user_version = 1")
         db.execute("INSERT INTO run (name, created_at) VALUES (?, 0)", (MONDAY,))
         db.commit()
     assert pdk("restore", tmp_path / "old.db").status == 0
