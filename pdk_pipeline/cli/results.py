@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @selecting
 @click.option("--most", type=NUMBER, default=20, show_default=True, help="Show at most so many results.")
 @as_json
-def show(run: str, tests: tuple[str, ...], most: int, as_json: bool, **where: tuple[str, ...]) -> None:
+def show(run: str, tests: tuple[str, ...], most: int, as_json: bool, **where: tuple[str, ...]) -> int:
     """Show results whole, with their logs.
 
     \b
@@ -55,6 +55,10 @@ def show(run: str, tests: tuple[str, ...], most: int, as_json: bool, **where: tu
         more = lookup.count(db, found, wanted) - len(some)
         if more:
             say(f"… and {more:,} more; -host=, -context=, -project= and -status= narrow it, --most=N shows more")
+        without = [test for test in tests if len(tests) > 1 and not lookup.count(db, found, selection(where, (test,)))]
+        if without:
+            say(f"there is no result of {' '.join(map(shown, without))} in {found.name}")
+        return 1 if without else 0
 
 
 def _for_json(result: Result) -> dict[str, Any]:

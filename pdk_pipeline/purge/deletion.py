@@ -84,11 +84,15 @@ def undelete(db: Connection, run_id: int, *, now: float, instead: bool = False) 
 
 
 def deleted(db: Connection, name: str | None = None) -> list[DeletedRun]:
-    """The runs (of that name) that are deleted and not yet removed, the last deleted first."""
+    """The runs (of that name) that are deleted and not yet removed, the last deleted first.
+
+    One of which every result was removed for good, part by part, has nothing that could come back.
+    """
     rows = db.execute(
         """
         SELECT id, name, deleted_at, clean_begun_at FROM run
         WHERE deleted_at IS NOT NULL AND name = coalesce(?, name)
+        AND (clean_begun_at IS NOT NULL OR EXISTS (SELECT 1 FROM result WHERE run_id = run.id))
         ORDER BY deleted_at DESC, id DESC
         """,
         (name,),

@@ -10,6 +10,7 @@ from pdk_pipeline.formats.text import readable, undotted
 from pdk_pipeline.selection import Selection
 from tests.conftest import record
 from tests.stored import take_in
+from tests.typed import Terminal
 
 RUN = "daily_2026-11-23"
 
@@ -221,3 +222,12 @@ def test_what_a_test_did_lately_does_not_take_as_long_as_all_that_it_ever_did(ho
 
     assert look(3) < 35
     assert look(100) < 70
+
+
+def test_of_several_tests_those_that_are_not_there_are_named(home, make_log, capsys, monkeypatch):
+    pdk = Terminal(home, capsys, monkeypatch)
+    take_in(home, make_log("a", record("a"), record("b")))
+    shown = pdk("show", RUN, "a", "nosuch", "c*")
+    assert shown.out.startswith("test_name    a\n")
+    assert (shown.err, shown.status) == (f"pdk: there is no result of nosuch c* in {RUN}\n", 1)
+    assert pdk("show", RUN, "a", "b").status == 0

@@ -183,6 +183,13 @@ def test_what_is_brought_back_is_as_it_was(pdk, report, home):
     assert pdk("undelete_run").err == "pdk: no run is deleted and not yet removed\n"
 
 
+def test_a_run_that_was_removed_part_by_part_cannot_come_back(pdk, report):
+    report(MONDAY, a="P", b="P")
+    assert pdk("delete_run", MONDAY, "-status=P").status == 0
+    assert pdk("undelete_run").err == "pdk: no run is deleted and not yet removed\n"
+    assert pdk("undelete_run", MONDAY).status == 1
+
+
 def test_of_two_deleted_runs_of_a_name_the_last_one_comes_back(pdk, report, home):
     report(MONDAY, first="P")
     delete(home, MONDAY, now=1000.0)
