@@ -19,7 +19,7 @@ class Checked:
     bad: int = 0
     warnings: int = 0
     problems: list[dict[str, object]] = field(default_factory=list)
-    """Line, kind and text of each."""
+    """Line (0: none), kind and text of each."""
 
     def note(self, line: int, kind: str, text: str) -> None:
         """Keep a problem."""
@@ -37,7 +37,8 @@ def check(files: tuple[str, ...], format_: str | None, quiet: bool, as_json: boo
     \b
         pdk check banana.daily_2026-11-23
 
-    Says each record that an import would quarantine, skip or warn of. Exit status 1 when one would be quarantined.
+    Says each record that an import would quarantine, skip or warn of, and each result that it would not keep, since one
+    of the same name stands before it. Exit status 1 when one would be quarantined.
     """
     from pdk_pipeline.cli.tables import print_table
     from pdk_pipeline.errors import UnreadableLog
@@ -55,7 +56,8 @@ def check(files: tuple[str, ...], format_: str | None, quiet: bool, as_json: boo
         is_good = is_good and not one.bad
         if not as_json:
             for problem in one.problems:
-                say(f"{file}:{problem['line']}: {problem['kind']}: {problem['text']}")
+                where = f"{file}:{problem['line']}" if problem["line"] else file
+                say(f"{where}: {problem['kind']}: {problem['text']}")
     if as_json:
         print_json([asdict(one) for one in checked])
     elif checked and not quiet:
@@ -67,9 +69,10 @@ def check(files: tuple[str, ...], format_: str | None, quiet: bool, as_json: boo
 def _check(file: str, format_: str | None) -> Checked:
     from pdk_pipeline import formats
     from pdk_pipeline.config import settings
-    from pdk_pipeline.results import Rejection, Result, Skipped, singly
+    from pdk_pipeline.results import Rejection, Result, Skipped, Status, singly
 
     checked = Checked(file)
+    before: set[int] = set()  # hashes: the names may be without end
     with opened(file) as stream:
         reader = formats.named(format_) if format_ else formats.detect(stream.beginning())
         limit = settings().record_limit_mb << 20
@@ -79,6 +82,13 @@ def _check(file: str, format_: str | None) -> Checked:
         for reading in singly(readings):
             if isinstance(reading, Result):
                 checked.results += 1
+                name = hash(reading[:6])
+                if name in before:
+                    checked.warnings += 1
+                    text = f"{reading.test_name} stands there before, of {reading.host}; an import keeps the first"
+                    checked.note(0, "warning", text)
+                elif reading.status != Status.MISSING:  # the next one takes its place
+                    before.add(name)
             elif isinstance(reading, Rejection):
                 if not reading.is_continued:
                     checked.bad += 1
