@@ -88,7 +88,9 @@ def collect(work: Work) -> StepResult:
     collected = spool.collect(work.settings)
     claims = spool.claims(work.settings)
     nights.add_logs(work.db, work.night, claims)
-    return {"logs": len(claims), "growing": collected.growing, "left": collected.left[:10]}
+    # Kept with the night: what the timetable says later is nothing that this night waited for.
+    awaited = {"awaited": work.timetable.hosts} if work.timetable.hosts else {}
+    return {"logs": len(claims), "growing": collected.growing, "left": collected.left[:10]} | awaited
 
 
 def import_logs(work: Work) -> StepResult:

@@ -125,6 +125,19 @@ def silent_hosts(db: Connection, run_name: str, hosts: Iterable[str]) -> list[st
     return [host for host in hosts if host not in reported]
 
 
+def awaited_hosts(db: Connection, run_name: str) -> list[str]:
+    """The hosts that the nights of a run waited for; none when it had no night."""
+    rows = db.execute(
+        """
+        SELECT DISTINCT held.value
+        FROM night JOIN step ON step.night_id = night.id, json_each(step.outcome, '$.awaited') AS held
+        WHERE night.run_name = ?
+        """,
+        (run_name,),
+    )
+    return [host for (host,) in rows]
+
+
 def find(db: Connection, class_name: str, run_name: str) -> Night | None:
     """The night of that class and run, if it was started."""
     row = db.execute(f"{_NIGHT} WHERE class = ? AND run_name = ?", (class_name, run_name)).fetchone()

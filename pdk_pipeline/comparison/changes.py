@@ -40,7 +40,8 @@ class Category(StrEnum):
     A *place* is a project on a host, or, when the rest of the host reports, in one environment
     (host, context, custom) of it that has several tests. It is silent when it has expected tests (M), or reported in
     the run before, and not one result of it arrived now. (An M that a log itself reports did arrive; but it is no
-    report of the test.)
+    report of the test.) A host of which nothing is known yet is silent, without tests, in every project of a run
+    whose night waited for it in vain.
 
     Without a run to compare with there are only NEWLY_FAILING, SILENT and MISSING.
     """

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pdk_pipeline import runs
-from pdk_pipeline.comparison import causes, differences, history
+from pdk_pipeline.comparison import awaited, causes, differences, history
 from pdk_pipeline.comparison.changes import FAILING, Category, Change, Comparison, Environment, Members, Night
 from pdk_pipeline.comparison.history import TEST_BITS, Streak
 from pdk_pipeline.comparison.places import TOLD_AT_ONCE, Tally, whole_places
@@ -45,6 +45,7 @@ def compare(db: Connection, run: Run, against: Run | None) -> Comparison:
     places = list(whole_places(_tallies(found, names, counts)))
     singles = _without(found.cells, places)
     changes = [*_of_places(db, found, names, places), *_of_cells(db, found, names, singles)]
+    changes += awaited.silent(db, run, against, counts, changes)
     changes = _with_logs_in_quarantine(db, run, changes)
     changes.sort(key=_order)
     ran_in = _environments(db, run, names, singles, places)

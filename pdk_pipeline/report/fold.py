@@ -84,7 +84,7 @@ def _detail(category: Category, changes: Sequence[Change]) -> str:
     """What the phrase leaves out: in how many places, and how much of it is old."""
     told = []
     results = sum(change.tests for change in changes)
-    if category is Category.SILENT or results != _tests(changes):
+    if results != _tests(changes) or (category is Category.SILENT and results):
         told.append(wording.number(results, "missing result" if category is Category.SILENT else "result"))
     older = [change for change in changes if not change.is_news]
     if category in {Category.SILENT, Category.MISSING} and older:
@@ -115,8 +115,7 @@ def silent_hosts(hosts: Mapping[str, Sequence[Change]]) -> tuple[Group, ...]:
         Line(
             "",
             host,
-            f"nothing arrived, {wording.number(sum(change.tests for change in of_it), 'test')}"
-            f" of {wording.number(len(of_it), 'project')} expected",
+            wording.whole_in_projects(of_it),
             wording.note(of_it),
             is_place=True,
         )

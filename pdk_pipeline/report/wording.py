@@ -38,6 +38,9 @@ PROBLEM_NAMES = {
     Category.STILL_FAILING: "failing",
 }
 
+AWAITED = "nothing arrived, though its night waited for it"
+"""Of a host of the timetable from which nothing was expected yet."""
+
 STATUS_NAMES = {"P": "passed", "F": "failed", "E": "error", "D": "disabled", "M": "missing"}
 
 
@@ -130,6 +133,8 @@ def note(changes: Sequence[Change], *more: str) -> str:
 def whole(change: Change) -> str:
     """What is the matter with a whole place."""
     tests = number(change.tests, "test")
+    if change.category is Category.SILENT and not change.tests:
+        return AWAITED
     if change.category is Category.SILENT:
         return f"nothing arrived, {tests} expected" if change.now else f"nothing arrived, it had {tests} before"
     if change.category is Category.BACK:
@@ -137,3 +142,11 @@ def whole(change: Change) -> str:
     if change.category is Category.NEW:
         return f"reports for the first time, {tests}"
     return f"neither reports nor is expected, {tests}"
+
+
+def whole_in_projects(changes: Sequence[Change]) -> str:
+    """What is the matter with a host that is silent in several projects."""
+    tests = sum(change.tests for change in changes)
+    if not tests:
+        return AWAITED
+    return f"nothing arrived, {number(tests, 'test')} of {number(len(changes), 'project')} expected"
