@@ -157,6 +157,27 @@ def history(db: Connection, selection: Selection, *, most_runs: int) -> list[Pas
     return [Past(*row) for row in rows]
 
 
+def whole_history(db: Connection, of: Past, *, most_runs: int) -> list[Past]:
+    """All results of one test in one environment, whatever their status, as `history` has them."""
+    rows = db.execute(
+        f"""
+        SELECT run.name, result.status, result.attn, result.start_time, result.end_time
+        FROM test CROSS JOIN result ON result.test_id = test.id
+        CROSS JOIN environment ON environment.id = result.environment_id
+        JOIN run ON run.id = result.run_id AND run.deleted_at IS NULL
+        WHERE test.project = ? AND test.name = ?
+            AND environment.host = ? AND environment.context = ? AND environment.custom = ?
+        ORDER BY {NIGHT} DESC, run.id DESC
+        LIMIT ?
+        """,  # noqa: S608  (no value in it)
+        (of.project, of.test_name, of.host, of.context, of.custom, most_runs),
+    ).fetchall()
+    return [
+        of._replace(test_run=run, status=status, attn=attn, start_time=start, end_time=end)
+        for run, status, attn, start, end in reversed(rows)
+    ]
+
+
 def suggestion(db: Connection, selection: Selection) -> str:
     """What somebody may have meant who asked for a test that is not there."""
     for name in selection.tests:

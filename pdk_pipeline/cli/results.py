@@ -11,7 +11,7 @@ import click
 from pdk_pipeline.cli.base import NUMBER, Command, as_json, print_json, say, selecting, selection, shown, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from datetime import tzinfo
 
     from pdk_pipeline.lookup import Past
@@ -113,30 +113,33 @@ def history(tests: tuple[str, ...], most_runs: int, as_json: bool, **where: tupl
         pdk history 'flat/*' -host=banana
     """
     from pdk_pipeline import lookup
+    from pdk_pipeline.cli.tables import print_table
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
 
+    wanted = selection(where, tests)
     with reading(settings()) as db:
-        past = lookup.history(db, selection(where, tests), most_runs=most_runs)
-    if as_json:
-        print_json([result._asdict() for result in past])
-        return
-    _print_history(past)
-
-
-def _print_history(past: Iterable[Past]) -> None:
-    from pdk_pipeline.cli.tables import print_table
-
-    rows = []
-    for identity, group in itertools.groupby(past, key=lambda result: result[1:6]):
-        project, host, context, custom, name = identity
-        results = list(group)
-        letters = "".join(result.status for result in results)
-        latest = results[-1]
-        same = len(letters) - len(letters.rstrip(latest.status))
-        nights = f"{latest.status} since {results[-same].test_run} ({same:,} run{'s' if same > 1 else ''})"
-        rows.append((name, project, host, context, custom, letters, nights))
+        past = lookup.history(db, wanted, most_runs=most_runs)
+        if as_json:
+            print_json([result._asdict() for result in past])
+            return
+        rows = []
+        for identity, group in itertools.groupby(past, key=lambda result: result[1:6]):
+            project, host, context, custom, name = identity
+            results = list(group)
+            letters = "".join(result.status for result in results)
+            # How it is now is not told by those of one status alone.
+            whole = lookup.whole_history(db, results[-1], most_runs=most_runs) if wanted.statuses else results
+            rows.append((name, project, host, context, custom, letters, _now(whole)))
     print_table(("test", "project", "host", "context", "custom", "runs", "now"), rows)
+
+
+def _now(results: Sequence[Past]) -> str:
+    """How a test is, and since when."""
+    letters = "".join(result.status for result in results)
+    now = letters[-1]
+    same = len(letters) - len(letters.rstrip(now))
+    return f"{now} since {results[-same].test_run} ({same:,} run{'s' if same > 1 else ''})"
 
 
 @click.command(cls=Command)

@@ -144,6 +144,25 @@ def test_a_test_through_the_nights_in_their_order_even_when_one_came_late(home):
 
 
 @pytest.mark.usefixtures("nights")
+@pytest.mark.parametrize(
+    ("chosen", "letters"), [((), "PPFFE"), (("-status=F",), "FF"), (("-status=P",), "PP"), (("-status=E",), "E")]
+)
+def test_how_a_test_is_now_does_not_depend_on_which_of_its_results_are_chosen(
+    home, capsys, monkeypatch, chosen, letters
+):
+    (line,) = (line for line in Terminal(home, capsys, monkeypatch)("history", "t", *chosen).out.splitlines()[1:])
+    assert line.split()[-6:] == [letters, "E", "since", "daily_2026-11-05", "(1", "run)"]
+
+
+@pytest.mark.usefixtures("nights")
+def test_what_a_test_is_now_is_told_of_each_place_apart(home, make_log, capsys, monkeypatch):
+    take_in(home, make_log("b", record("t", "F"), host="cherry", test_run="daily_2026-11-05"))
+    seen = Terminal(home, capsys, monkeypatch)("history", "t", "-status=F").out
+    assert "E since daily_2026-11-05 (1 run)" in seen
+    assert "F since daily_2026-11-05 (1 run)" in seen
+
+
+@pytest.mark.usefixtures("nights")
 def test_only_the_newest_runs(home):
     assert history(home, "t", most_runs=2) == [("daily_2026-11-04", "F"), ("daily_2026-11-05", "E")]
     assert history(home, "only*", most_runs=2) == [("daily_2026-11-04", "P"), ("daily_2026-11-05", "P")]
