@@ -122,6 +122,19 @@ def earlier(db: Connection, name: str, most: int) -> list[Run]:
     return _runs(db, f"{_RUN} AND {among} ORDER BY name DESC", json.dumps(names))
 
 
+def is_before(run: Run, other: Run) -> bool:
+    """Whether `run` was before `other`: by the dates in their names, or by their first imports where neither has one.
+
+    Of runs of two kinds on one day, and where only one has a date, nobody knows better, and it counts as before.
+    """
+    dates = [one.name[-10:] for one in (run, other) if _DATED.fullmatch(one.name)]
+    if run == other:
+        return False
+    if len(dates) == 2:
+        return dates[0] <= dates[1]
+    return bool(dates) or run.created_at <= other.created_at
+
+
 def find(settings: Settings, db: Connection, name: str) -> Run:
     """The run of that name. Raises UnknownRun."""
     meant = canonical_name(settings, db, name)

@@ -127,7 +127,10 @@ class Change:
     now: str | None
     """Status in the run; None: it is not there. Of a place: M when it is silent and tests of it are expected."""
     since: str | None = None
-    """Of failing, missing and silent: name of the run that it began in, among all runs of this kind."""
+    """Of failing, missing and silent: name of the run that it began in, among all runs of this kind.
+
+    None, too, when the run compared with is not before this one.
+    """
     nights: int = 0
     """… and in how many runs of this kind it was so, this one included."""
     is_longer: bool = False

@@ -47,6 +47,9 @@ def compare(db: Connection, run: Run, against: Run | None) -> Comparison:
     changes = [*_of_places(db, found, names, places), *_of_cells(db, found, names, singles)]
     changes += awaited.silent(db, run, against, counts, changes)
     changes = _with_logs_in_quarantine(db, run, changes)
+    if against and not runs.is_before(against, run):
+        # What was looked back through is the other's past, not this one's.
+        changes = [replace(change, since=None, nights=0, is_longer=False) for change in changes]
     changes.sort(key=_order)
     ran_in = _environments(db, run, names, singles, places)
     return Comparison(run, against, tuple(changes), tuple(counts), _nights(db, run), ran_in)

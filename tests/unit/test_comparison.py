@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from pdk_pipeline import database
+from pdk_pipeline import database, runs
 from pdk_pipeline.comparison import Category, CauseKind, Environment, history
+from pdk_pipeline.config import Settings
 from pdk_pipeline.intake import importing, quarantine
 from tests.conftest import record
 from tests.night_after_night import calib, check, compared, learn, night, put
@@ -389,6 +390,36 @@ def test_an_older_run_can_be_named_and_since_still_tells_the_whole_story(db):
         night(db, name, {calib("a"): status})
     change = only(compared(db, MONDAY, FRIDAY), Category.NEWLY_FAILING)
     assert (change.since, change.nights, change.is_news) == (SUNDAY, 2, True)
+
+
+def test_compared_with_a_later_run_nothing_is_said_of_since_when(db):
+    for name in (SATURDAY, SUNDAY, MONDAY):
+        night(db, name, {calib("a"): "F", calib("b"): "P"} | ({calib("t", host="thor"): "P"} if name == MONDAY else {}))
+    for name in (SATURDAY, SUNDAY):
+        changes = compared(db, name, MONDAY).changes
+        assert {change.category for change in changes} == {Category.STILL_FAILING, Category.SILENT}
+        assert {(change.since, change.nights, change.is_longer) for change in changes} == {(None, 0, False)}
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "is_before"),
+    [
+        (SUNDAY, MONDAY, True),
+        (MONDAY, SUNDAY, False),
+        (MONDAY, MONDAY, False),
+        ("weekly_2026-11-22", MONDAY, True),
+        ("weekly_2026-11-23", MONDAY, True),
+        ("weekly_2026-11-24", MONDAY, False),
+        ("first", "second", True),
+        ("second", "first", False),
+        (MONDAY, "first", True),
+    ],
+)
+def test_which_run_was_before_another_is_told_by_the_dates_in_their_names(db, name, other, is_before):
+    for at, run in enumerate(["first", MONDAY, SUNDAY, "weekly_2026-11-22", "weekly_2026-11-23", "weekly_2026-11-24"]):
+        put(db, run, {}, at=at)
+    put(db, "second", {}, at=1000)
+    assert runs.is_before(*(runs.find(Settings(), db, run) for run in (name, other))) is is_before
 
 
 def test_a_run_is_as_it_is_compared_with_itself_but_for_what_is_bad(db):
