@@ -165,13 +165,9 @@ def _part(
         fold.groups(
             comparison,
             changes,
-            lambda change: (
-                wish.lists(change)
-                and not (
-                    change.category is Category.SILENT and change.context is None and change.host in told_elsewhere
-                )
-            ),
+            wish.lists,
             wish.most_lines,
+            told_elsewhere,
         ),
         dict(statuses),
         tuple(Row(*place, held) for place, held in sorted(places.items())) if is_whole else (),
@@ -201,18 +197,15 @@ def _settled(keys: Collection[Key], fresh: Collection[Change], wish: Wish) -> li
             lines[category].append(
                 Line("", where, "", "", is_place=True) if key.test is None else Line("", key.test, where, "")
             )
-    return [
-        Group(
-            category,
-            f"{len(lines[category]):,} no longer {wording.PROBLEM_NAMES[category]}",
-            "",
-            len(lines[category]),
-            tuple(lines[category]) if wish.kind is not Kind.SUMMARY or category is Category.SILENT else (),
-            is_settled=True,
-        )
-        for category in Category
-        if lines[category]
-    ]
+    groups = []
+    for category in Category:
+        number = len(lines[category])
+        if number:
+            listed = lines[category] if wish.kind is not Kind.SUMMARY or category is Category.SILENT else []
+            told = f"{number:,} no longer {wording.PROBLEM_NAMES[category]}"
+            more = number - len(listed)
+            groups.append(Group(category, told, "", number, tuple(listed), more, is_settled=True))
+    return groups
 
 
 def _cut_parts(

@@ -52,7 +52,7 @@ class Group(NamedTuple):
     """The number in the phrase."""
     lines: tuple[Line, ...]
     more: int = 0
-    """So many lines were cut off."""
+    """So many lines are not listed: they were cut off, or the reader does not want them."""
     is_settled: bool = False
     """In an addendum: what was told before and is so no more."""
 

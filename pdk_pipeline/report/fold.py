@@ -54,30 +54,33 @@ def _tests(changes: Iterable[Change]) -> int:
 
 
 def groups(
-    comparison: Comparison, changes: Iterable[Change], is_listed: Callable[[Change], bool], most_lines: int | None
+    comparison: Comparison,
+    changes: Iterable[Change],
+    is_listed: Callable[[Change], bool],
+    most_lines: int | None,
+    told_elsewhere: Collection[str] = (),
 ) -> tuple[Group, ...]:
     """The changes of one project, by category; those that are not listed are counted.
 
-    `most_lines`: no more of any category are made up; None is no limit.
+    `most_lines`: no more of any category are made up; None is no limit. `told_elsewhere`: the silent hosts that are
+    told once for all projects.
     """
     found = by_category(changes)
     known = _Known(comparison, found.get(Category.MISSING, ()))
-    return tuple(_group(known, category, of_it, is_listed, most_lines) for category, of_it in found.items())
+
+    def group(category: Category, changes: Sequence[Change]) -> Group:
+        here = [change for change in changes if not (_is_silent_host(change) and change.host in told_elsewhere)]
+        lines = tuple(_line(known, folding) for folding in _foldings(filter(is_listed, here))[:most_lines])
+        more = len(_foldings(here)) - len(lines)
+        return Group(
+            category, phrase(category, changes), _detail(category, changes), _count(category, changes), lines, more
+        )
+
+    return tuple(group(category, of_it) for category, of_it in found.items())
 
 
-def _group(
-    known: _Known,
-    category: Category,
-    changes: Sequence[Change],
-    is_listed: Callable[[Change], bool],
-    most_lines: int | None,
-) -> Group:
-    foldings = _foldings(filter(is_listed, changes))
-    lines = tuple(_line(known, folding) for folding in foldings[:most_lines])
-    more = len(foldings) - len(lines)
-    return Group(
-        category, phrase(category, changes), _detail(category, changes), _count(category, changes), lines, more
-    )
+def _is_silent_host(change: Change) -> bool:
+    return change.category is Category.SILENT and change.context is None
 
 
 def _detail(category: Category, changes: Sequence[Change]) -> str:
@@ -100,7 +103,7 @@ def wholly_silent(comparison: Comparison, changes: Iterable[Change]) -> dict[str
     """The hosts from which nothing arrived in any project, where the changes are of several projects."""
     by_host: defaultdict[str, list[Change]] = defaultdict(list)
     for change in changes:
-        if change.category is Category.SILENT and change.context is None:
+        if _is_silent_host(change):
             by_host[change.host].append(change)
     reporting = {count.host for count in comparison.counts if count.status != Status.MISSING}
     return {host: found for host, found in by_host.items() if len(found) > 1 and host not in reporting}

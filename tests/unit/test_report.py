@@ -266,6 +266,38 @@ def test_a_summary_lists_no_tests_but_silent_hosts(two_nights):
     assert "1 newly failing, 1 host silent" in document.subject
 
 
+@pytest.mark.parametrize("kind", [Kind.SUMMARY, Kind.CHANGES])
+def test_what_a_reader_does_not_want_listed_is_said_to_be_not_listed(db, kind):
+    for name in (SUNDAY, MONDAY):
+        night(db, name, passing("apple", "abcdef") | {calib(test, host="apple"): "F" for test in "abcd"})
+    document = report.build(compared(db, MONDAY), kind=kind)
+    assert "4 STILL FAILING\n  … 4 not listed\n" in report.render_text(document)
+    assert "… 4 not listed" in report.render_html(document)
+
+
+def test_of_a_category_of_which_only_the_news_are_wanted_the_rest_is_counted(db):
+    night(db, SATURDAY, passing("apple", "abcdefg"))
+    night(db, SUNDAY, passing("apple", "cdefg"))
+    night(db, MONDAY, passing("apple", "defg"))
+    text = text_of(compared(db, MONDAY), kind=Kind.CHANGES)
+    assert "3 MISSING (2 of them not new)\n  M  c  apple (py311)\n  … and 2 more\n" in text
+
+
+def test_a_silent_host_that_is_told_for_all_projects_at_once_is_not_said_to_be_not_listed(two_nights):
+    before = passing("apple thor", project="p") | passing("apple thor", project="q")
+    now = passing("apple", project="p") | passing("apple", project="q") | {calib("a", "apple", project="p"): "F"}
+    assert "listed" not in text_of(two_nights(before, now))
+
+
+def test_a_summary_of_what_was_settled_says_that_it_is_not_listed(db):
+    night(db, SUNDAY, passing("apple"))
+    night(db, MONDAY, passing("apple", "bc"))
+    told = report.build(compared(db, MONDAY), kind=Kind.SUMMARY).told
+    put(db, MONDAY, {calib("a", host="apple"): "P"})
+    document = report.addendum(compared(db, MONDAY), told, kind=Kind.SUMMARY)
+    assert "1 NO LONGER MISSING\n  … 1 not listed\n" in report.render_text(document)
+
+
 def test_projects_are_told_one_after_the_other_and_only_those_that_are_wanted(two_nights):
     before = passing("apple", project="p") | passing("apple", project="q") | passing("apple", project="r")
     now = before | {calib("a", host="apple", project=project): "F" for project in "pq"}
