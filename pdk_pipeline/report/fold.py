@@ -176,7 +176,7 @@ def _foldings(changes: Iterable[Change]) -> list[_Folding]:
     tests: defaultdict[tuple[str, bool], list[Change]] = defaultdict(list)
     for change in changes:
         if change.test is None:
-            name = change.host if change.context is None else wording.place(environment(change))
+            name = wording.whole_place(change.host, change.context, change.custom)
             places.append(_Folding(name, [change], is_place=True))
         elif change.cause is not None and change.cause.kind is CauseKind.COLLECTION_ERROR:
             tests[change.cause.name, True].append(change)

@@ -55,6 +55,13 @@ def place(environment: Environment) -> str:
     return f"{environment.host} ({', '.join(rest)})" if rest else environment.host
 
 
+def whole_place(host: str, context: str | None, custom: str | None) -> str:
+    """A place that is told at once: the host, or one environment of it, named even where it is the usual one."""
+    if context is None:
+        return host
+    return f"{host} ({', '.join(filter(None, (context, custom))) or DEFAULT_CONTEXT})"
+
+
 def place_of(row: Row) -> str:
     """The place that a row of numbers is about."""
     return place(Environment(row.host, row.context, row.custom))
@@ -97,7 +104,9 @@ def several_places(environments: Collection[Environment]) -> str:
 
 def key_place(key: Key) -> str:
     """Where something was, of which only the key is left."""
-    return key.host if key.context is None else place(Environment(key.host, key.context, key.custom or ""))
+    if key.test is None or key.context is None:
+        return whole_place(key.host, key.context, key.custom)
+    return place(Environment(key.host, key.context, key.custom or ""))
 
 
 def plain(text: str) -> str:

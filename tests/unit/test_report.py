@@ -110,6 +110,18 @@ def test_a_silent_host_is_one_line_with_the_number_of_tests(two_nights):
     assert "test_17" not in text
 
 
+def test_a_context_that_is_silent_is_named_even_when_it_is_the_usual_one(db):
+    usual = passing("apple", context="default")
+    night(db, SUNDAY, usual)
+    night(db, MONDAY, passing("apple", context="ctx1"))
+    first = report.build(compared(db, MONDAY))
+    text = report.render_text(first)
+    assert "1 CONTEXT SILENT (3 missing results)\n  apple (default)  nothing arrived, 3 tests expected\n" in text
+    put(db, MONDAY, usual)
+    late = report.addendum(compared(db, MONDAY), first.told)
+    assert "1 NO LONGER SILENT\n  apple (default)\n" in report.render_text(late)
+
+
 # Folding -----------------------------------------------------------------------------------------------------
 
 
