@@ -67,7 +67,7 @@ def report(
     """
     from pdk_pipeline import report as domain
 
-    comparison = _compare(run, against)
+    comparison = _compare(run, against, with_passed=as_json)
     document = domain.build(
         comparison, projects=_chosen(comparison, projects), kind=domain.Kind(kind), most_lines=most_lines
     )
@@ -79,7 +79,7 @@ def report(
         click.echo(_text(document), nl=False)
 
 
-def _compare(run: str, against: str | None) -> Comparison:
+def _compare(run: str, against: str | None, *, with_passed: bool) -> Comparison:
     from pdk_pipeline import comparison, runs
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
@@ -89,7 +89,7 @@ def _compare(run: str, against: str | None) -> Comparison:
         base = runs.find(settings(), db, against) if against else comparison.previous(db, found)
         if against and base == found:
             raise click.BadParameter("a run is compared with another one", param_hint="--against")
-        return comparison.compare(db, found, base)
+        return comparison.compare(db, found, base, with_passed=with_passed)
 
 
 def _chosen(comparison: Comparison, patterns: tuple[str, ...]) -> set[str] | None:

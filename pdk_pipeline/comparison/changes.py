@@ -196,7 +196,7 @@ class Night(NamedTuple):
 
     run: str
     statuses: Mapping[str, Mapping[str, int]]
-    """By project: how many results have each status other than P."""
+    """By project: how many results have each status other than P; P too, where `compare` was asked for it."""
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,11 @@ def previous(db: Connection, run: Run) -> Run | None:
     return next(iter(runs.earlier(db, run.name, 1)), None)
 
 
-def compare(db: Connection, run: Run, against: Run | None) -> Comparison:
+def compare(db: Connection, run: Run, against: Run | None, *, with_passed: bool = False) -> Comparison:
     """What changed in `run` since `against` (see `Category` for what is what).
 
     A few set operations, whatever the number of results; only what changed or is bad becomes an object.
+    `with_passed`: the nights tell what passed in them too, for which all of their results are gone through.
     """
     found = differences.find(db, run, against)
     names = _names(db, found)
@@ -52,7 +53,7 @@ def compare(db: Connection, run: Run, against: Run | None) -> Comparison:
         changes = [replace(change, since=None, nights=0, is_longer=False) for change in changes]
     changes.sort(key=_order)
     ran_in = _environments(db, run, names, singles, places)
-    return Comparison(run, against, tuple(changes), tuple(counts), _nights(db, run), ran_in)
+    return Comparison(run, against, tuple(changes), tuple(counts), _nights(db, run, with_passed=with_passed), ran_in)
 
 
 _CATEGORIES = list(Category)
@@ -222,9 +223,10 @@ def _with_logs_in_quarantine(db: Connection, run: Run, changes: list[Change]) ->
 # Around them -------------------------------------------------------------------------------------------------
 
 
-def _nights(db: Connection, run: Run) -> tuple[Night, ...]:
+def _nights(db: Connection, run: Run, *, with_passed: bool) -> tuple[Night, ...]:
     """The newest runs of the kind up to this one, the oldest first."""
     shown = [*reversed(runs.earlier(db, run.name, MOST_NIGHTS - 1)), run]
+    ids = json.dumps([night.id for night in shown])
     rows = db.execute(
         """
         SELECT run_id, project, status, count(*)
@@ -232,11 +234,24 @@ def _nights(db: Connection, run: Run) -> tuple[Night, ...]:
         WHERE run_id IN (SELECT value FROM json_each(?)) AND status <> 'P'
         GROUP BY run_id, project, status
         """,
-        (json.dumps([night.id for night in shown]),),
+        (ids,),
     )
     held: defaultdict[int, defaultdict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
     for run_id, project, status, results in rows:
         held[run_id][project][status] = results
+    if with_passed:
+        totals = db.execute(
+            """
+            SELECT run_id, project, count(*) FROM result JOIN test ON test.id = test_id
+            WHERE run_id IN (SELECT value FROM json_each(?))
+            GROUP BY run_id, project
+            """,
+            (ids,),
+        )
+        for run_id, project, results in totals:
+            others = held[run_id][project]
+            passed = results - sum(others.values())
+            held[run_id][project] = ({"P": passed} if passed else {}) | others
     return tuple(Night(night.name, dict(held[night.id])) for night in shown)
 
 

@@ -71,7 +71,7 @@ class Point(NamedTuple):
 
     run: str
     statuses: Mapping[str, int]
-    """Of the statuses other than P."""
+    """Of the statuses other than P; of P too, where the comparison has it."""
 
 
 class Part(NamedTuple):

@@ -555,6 +555,21 @@ def test_pdk_report_writes_a_page(pdk, tmp_path):
     assert "nothing arrived" in Page(pdk("report", MONDAY, "--html", "-").out).text
 
 
+def test_for_programs_the_nights_count_what_passed_as_the_projects_do(pdk):
+    projects = pdk("report", MONDAY, "--json").data["projects"]
+    assert {project["project"] for project in projects} == {"calib", "drizzle"}
+    for project in projects:
+        before, now = project["nights"]
+        assert (now["run"], now["statuses"]) == (MONDAY, project["statuses"])
+        assert (before["run"], before["statuses"]) == (SUNDAY, pdk_statuses(pdk, SUNDAY, project["project"]))
+        assert before["statuses"]["P"]
+
+
+def pdk_statuses(pdk, run: str, project: str) -> dict[str, int]:
+    (found,) = pdk("report", run, "--json", "--project", project).data["projects"]
+    return found["statuses"]
+
+
 def test_pdk_report_is_json_for_programs(pdk):
     data = pdk("report", MONDAY, "--json", "--project", "calib").data
     assert data["run"] == MONDAY
