@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pdk_pipeline import config, database, night_steps, nightly, nights
+from pdk_pipeline import config, database, night_steps, nightly, nights, outbox
 from pdk_pipeline.config import Settings
 from pdk_pipeline.intake import spool
 from tests.conftest import log_of, record, rows
@@ -324,6 +324,17 @@ def test_the_administrator_is_told_which_steps_failed_and_why(home: Settings, mo
     ]
     (mail,) = (home.home / "outbox").glob("*.eml")
     assert "gen_expected: ZeroDivisionError: of course (1 attempts)" in mail.read_text()
+
+
+def test_the_administrator_is_told_the_command_that_does_this_very_night_again(home: Settings, monkeypatch):
+    home = set_up(home, 'administrator = "boss@example.org"\n')
+    monkeypatch.setitem(night_steps.STEPS, "gen_expected", night_steps.Kind(lambda _work: 1 / 0))
+    night, _ = nightly.start(home, "weekly", "weekly_2026-11-22", reason="a test", now=NOON)
+    nightly.run_here(home, night.id, progress=lambda *_: None)
+    (id_,) = max(rows(home, "SELECT id FROM notification"))
+    with database.reading(home) as db:
+        text = outbox.content(db, id_).text
+    assert "`pdk nightly weekly weekly_2026-11-22 --again` does the night again." in text
 
 
 def test_a_night_that_has_ended_is_done_again_when_asked(home: Settings):
