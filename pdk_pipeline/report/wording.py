@@ -128,8 +128,11 @@ def since(changes: Sequence[Change]) -> str:
         told = f"for {number(longest.nights, 'night')} or more"
     else:
         told = f"since {longest.since}, {number(longest.nights, 'night')}"
-    is_same = all((change.since, change.nights) == (longest.since, longest.nights) for change in changes)
-    return told if is_same else f"{told} at most"
+    spans = {(change.since, change.nights, change.is_longer) for change in changes}
+    if len(spans) == 1:
+        return told
+    # Where one of them may be older than is known, nothing is "at most".
+    return f"in part {told}" if any(change.is_longer for change in changes) else f"{told} at most"
 
 
 def note(changes: Sequence[Change], *more: str) -> str:

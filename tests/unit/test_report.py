@@ -222,6 +222,25 @@ def test_how_long_it_has_been_so_is_said(db):
     assert f"  F  a  banana (py311), since {SUNDAY}, 2 nights\n" in text_of(compared(db, MONDAY))
 
 
+@pytest.mark.parametrize(
+    ("spans", "said"),
+    [
+        ([(SUNDAY, 2, False), (SUNDAY, 2, False)], f"since {SUNDAY}, 2 nights"),
+        ([(SUNDAY, 2, True), (SUNDAY, 2, True)], "for 2 nights or more"),
+        ([(SUNDAY, 2, False), (MONDAY, 1, False)], f"since {SUNDAY}, 2 nights at most"),
+        ([(SUNDAY, 2, True), (MONDAY, 1, False)], "in part for 2 nights or more"),
+        ([(SUNDAY, 2, True), (SUNDAY, 2, False)], "in part for 2 nights or more"),
+        ([(SATURDAY, 3, False), (SUNDAY, 2, True)], f"in part since {SATURDAY}, 3 nights"),
+    ],
+)
+def test_how_long_it_has_been_so_does_not_contradict_itself(spans, said):
+    changes = [
+        Change(Category.SILENT, "calib", "thor", None, None, None, "M", None, "M", since, number, is_longer=is_longer)
+        for since, number, is_longer in spans
+    ]
+    assert report.wording.since(changes) == said
+
+
 # Length and kind ---------------------------------------------------------------------------------------------
 
 
