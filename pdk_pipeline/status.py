@@ -184,9 +184,8 @@ def _look_for_needs(status: Status) -> None:
         needs.append(Need(f"{night.run_name}: {step.name} failed: {step.error}", again))
     for night, steps in status.nights:
         if night.ended_at is None and _stands_still(steps, night):
-            needs.append(
-                Need(f"{night.run_name} does not get on", "`pdk nightly` goes on with it; is a writer running?")
-            )
+            goes_on = f"`pdk nightly {night.class_name} {night.run_name}` goes on with it; is a writer running?"
+            needs.append(Need(f"{night.run_name} does not get on", goes_on))
     if status.failed_messages:
         needs.append(Need(f"{len(status.failed_messages):,} messages reached nobody", "`pdk outbox list`"))
     if status.free_bytes is not None and status.free_bytes < LITTLE_SPACE_BYTES:

@@ -75,8 +75,10 @@ def test_a_disk_without_any_room_needs_somebody(home: Settings, monkeypatch):
 
 
 def test_a_night_that_does_not_get_on_needs_somebody(home: Settings):
-    nightly.start(home, "daily", "daily_2026-11-23", reason="a test", now=NOON)
-    assert needs(home) == "daily_2026-11-23 does not get on"
+    nightly.start(home, "weekly", "weekly_2026-11-22", reason="a test", now=NOON)
+    assert needs(home) == "weekly_2026-11-22 does not get on"
+    (need,) = status.look(home).needs
+    assert need.advice == "`pdk nightly weekly weekly_2026-11-22` goes on with it; is a writer running?"
 
 
 def test_a_night_that_should_have_started_needs_somebody(home: Settings):
