@@ -29,8 +29,8 @@ def silent(
         return
     silent_before = _unheard_of(db, against) if against else set()
     streaks = _streaks(db, hosts, run)
-    for project in {count.project for count in counts}:
-        for host in hosts:
+    for project in sorted({count.project for count in counts}):
+        for host in sorted(hosts):
             before = Status.MISSING.value if host in silent_before else None
             yield Change(Category.SILENT, project, host, None, None, None, before, None, None, *streaks[host])
 
