@@ -69,10 +69,11 @@ def check(files: tuple[str, ...], format_: str | None, quiet: bool, as_json: boo
 def _check(file: str, format_: str | None) -> Checked:
     from pdk_pipeline import formats
     from pdk_pipeline.config import settings
+    from pdk_pipeline.formats.seen import Seen
     from pdk_pipeline.results import Rejection, Result, Skipped, Status, singly
 
     checked = Checked(file)
-    before: set[int] = set()  # hashes: the names may be without end
+    seen = Seen()
     with opened(file) as stream:
         reader = formats.named(format_) if format_ else formats.detect(stream.beginning())
         limit = settings().record_limit_mb << 20
@@ -82,13 +83,10 @@ def _check(file: str, format_: str | None) -> Checked:
         for reading in singly(readings):
             if isinstance(reading, Result):
                 checked.results += 1
-                name = hash(reading[:6])
-                if name in before:
+                if not seen.is_first(reading[:6], is_missing=reading.status == Status.MISSING):
                     checked.warnings += 1
                     text = f"{reading.test_name} stands there before, of {reading.host}; an import keeps the first"
                     checked.note(0, "warning", text)
-                elif reading.status != Status.MISSING:  # the next one takes its place
-                    before.add(name)
             elif isinstance(reading, Rejection):
                 if not reading.is_continued:
                     checked.bad += 1
