@@ -68,7 +68,7 @@ def run(
 
     Tests are test*.py and *_test.py, run by pytest, and test*.sh and other executables named test*, told by their
     exit status. Without a PATH: -r and the directory that you are in. Exit status 0 when all passed or are disabled,
-    1 when something failed or could not complete, or when there are no tests.
+    1 when something failed or could not complete, when there are no tests, or two of the same name.
 
     PDK_LOG, PDK_PARALLEL, PDK_TEST_RUN, PDK_PROJECT, PDK_HOST, PDK_CONTEXT, PDK_CUSTOM and PDK_TIMEOUT stand in for
     the options; PDK_TESTPREFIX stands before the names of all tests.
@@ -99,6 +99,8 @@ def run(
     writer.flush()
     if writer.problem:
         say(f"results could not be written: {writer.problem}")
+    if session.named_alike:
+        _say_named_alike(session)
     if as_json:
         print_json(_as_json(session, log, time.monotonic() - began))
     else:
@@ -108,7 +110,7 @@ def run(
     is_empty = not session.counts and not signal_number
     if is_empty:
         say("no tests in the files that were run")
-    status = 1 if session.problems or writer.problem or is_empty else 0
+    status = 1 if session.problems or writer.problem or session.named_alike or is_empty else 0
     if submit and not is_empty:
         from pdk_pipeline.cli.submit import submit as submit_command
 
@@ -200,6 +202,16 @@ def _print_problems(session: Session) -> None:
         click.echo()
 
 
+def _say_named_alike(session: Session) -> None:
+    from pdk_pipeline.cli.tables import counted
+
+    many, first = counted(session.named_alike.total(), "result"), next(iter(session.named_alike))
+    say(
+        f"{many} too many of one name, first {first}: an import keeps only one of each name; "
+        "a file pandokia_top in a directory above them all tells them apart"
+    )
+
+
 def _print_counts(session: Session, log: Path, seconds: float) -> None:
     from pdk_pipeline.cli.tables import counted, print_table
 
@@ -219,5 +231,6 @@ def _as_json(session: Session, log: Path, seconds: float) -> dict[str, Any]:
         "log": str(log),
         "seconds": round(seconds, 3),
         "counts": {status: session.counts[status] for status in _statuses(session)},
+        "named_alike": dict(session.named_alike),
         "problems": [{"status": status, "test_name": name} for status, name in session.problems],
     }

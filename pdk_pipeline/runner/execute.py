@@ -72,6 +72,8 @@ class Execution:
         """Results by status, once it is over."""
         self.problems: list[tuple[str, str]] = []
         """Status and name of the tests that failed or could not complete, once it is over."""
+        self.identities: list[tuple[str, ...]] = []
+        """Of the results, once it is over."""
         self._place = place
         self._journal = place.scratch / f"journal-{next(_numbers)}"  # its own: somebody may still read the last one
         self._own_log = place.scratch / "log"
@@ -168,6 +170,7 @@ class Execution:
     def _take_over(self, seen: Journal) -> None:
         self.counts += seen.counts
         self.problems += seen.problems
+        self.identities += [(*self._place.batch, name) for name in seen.names]
 
     def _is_explained(self, ended: Ended) -> bool:
         """Whether the results that are there say why pytest ended as it did."""
@@ -239,6 +242,7 @@ class Execution:
     def _write(self, result: Result) -> None:
         self._place.log.add(result)
         self.counts[result.status] += 1
+        self.identities.append(result[:6])
         if result.status in "FE":
             self.problems.append((result.status, result.test_name))
 

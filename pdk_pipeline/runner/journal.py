@@ -34,6 +34,8 @@ class Journal:
         self.counts: Counter[str] = Counter()
         self.problems: list[tuple[str, str]] = []
         """Status and name of the tests that failed or could not complete."""
+        self.names: list[str] = []
+        """Of the tests that have ended."""
         self.reason = ""
         """Why the process is being stopped."""
 
@@ -57,6 +59,7 @@ class Journal:
         elif status:
             self.running.pop(id, None)
             self.counts[status] += 1
+            self.names.append(name)
             if status in "FE":
                 self.problems.append((status, name))
         else:

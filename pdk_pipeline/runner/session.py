@@ -10,6 +10,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from pdk_pipeline.errors import BadEnvironment
+from pdk_pipeline.formats.seen import Seen
 from pdk_pipeline.runner.batch import Batch, batch_of
 from pdk_pipeline.runner.environment import Environments
 from pdk_pipeline.runner.execute import Execution, Place
@@ -76,6 +77,9 @@ class Session:
         self.counts: Counter[str] = Counter()
         self.problems: list[tuple[str, str]] = []
         """Status and name of the tests that failed or could not complete."""
+        self.named_alike: Counter[str] = Counter()
+        """Results that are called as one before them, by their name, the first name first: an import drops them."""
+        self._seen = Seen()
         self._log = log
         self._given = given
         self._prefix = environment.get("PDK_TESTPREFIX", "")
@@ -204,6 +208,7 @@ class Session:
                 slot.process, slot.execution, slot.journal = None, None, None
                 self.counts += execution.counts
                 self.problems += execution.problems
+                self.named_alike.update(one[-1] for one in execution.identities if not self._seen.is_first(one))
                 self._done += 1
 
 

@@ -104,6 +104,33 @@ def test_no_tests_at_all_is_an_error_as_nothing_was_tested(tree: Tree):
     assert "no tests in ." in ran.err
 
 
+def test_results_of_one_name_are_told_of_as_an_import_keeps_only_one(tree: Tree):
+    # Given two directories, each of which is where names begin, with a test of the same name
+    (tree.path / "pandokia_top").unlink()
+    tree.grow({f"{name}/test_x.py": f"def test_a(): assert {name!r} == 'da'" for name in ("da", "db")})
+    tree.grow({f"{name}/test_y.sh": "exit 0" for name in ("da", "db")})
+    done = subprocess.run(
+        tree.command("-r", "da", "db", "--json"), cwd=tree.path, env=tree.environment, capture_output=True, text=True,
+        timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("pdk: 2 results too many of one name, first test_x/test_a: an import keeps only one")
+    assert json.loads(done.stdout)["named_alike"] == {"test_x/test_a": 1, "test_y": 1}
+    # And even when all have passed it does not look like a run in which all went well
+    again = subprocess.run(
+        tree.command("da/test_y.sh", "db/test_y.sh"), cwd=tree.path, env=tree.environment, capture_output=True,
+        text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert again.returncode == 1
+    assert "1 result too many of one name, first test_y" in again.stderr
+    # When names begin above both, there is nothing to tell
+    tree.grow(pandokia_top="")
+    tree.log.unlink()
+    ran = tree.run("-r", "da", "db")
+    assert ran.err == ""
+    assert ran.statuses == {"da/test_x/test_a": "P", "da/test_y": "P", "db/test_x/test_a": "F", "db/test_y": "P"}
+
+
 def test_a_path_that_is_not_there_is_a_mistake_in_the_command(tree: Tree):
     ran = tree.run("-r", "gone")
     assert ran.status == 2
