@@ -247,10 +247,19 @@ class Recorder:
             for node, outcome in unended:
                 self._write_unended(node, outcome)
             if self._internal_error and not unended:
-                self._add(Status.ERROR, self._names.of("") + "/internal_error", "", "", log=self._internal_error)
+                self._write_breakdown(session.config)
         self._log.flush()
         if self._log.problem:
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+    def _write_breakdown(self, config: pytest.Config) -> None:
+        """Tell that pytest broke down while no test was running: by the name of the file, if it was told to run one."""
+        path = config.invocation_params.dir / config.args[0].partition("::")[0]
+        if len(config.args) == 1 and path.is_file() and not self._collected:  # the result of that name is not there yet
+            name, location = self._names.of("", path), str(path)
+        else:
+            name, location = self._names.of("") + "/internal_error", ""
+        self._add(Status.ERROR, name, location, "", log=self._internal_error)
 
     def _write_unended(self, node: str, outcome: Outcome) -> None:
         reason = self._journal and journal.Journal(self._journal).read().reason

@@ -148,6 +148,14 @@ def test_a_breakdown_of_pytest_itself_is_an_error_and_not_silence(run, pytester)
     assert "a plugin broke" in log_text(result)
 
 
+def test_files_that_break_pytest_when_they_are_imported_are_errors_of_their_own_names(run):
+    run("import sys\nsys.exit(0)", "flat/test_one.py", name="flat/test_one.py")
+    found = run("import sys\nsys.exit(0)", "flat/test_two.py", name="flat/test_two.py")
+    assert statuses(found) == {"flat/test_one": "E", "flat/test_two": "E"}
+    assert found["flat/test_two"].location.endswith("/flat/test_two.py")
+    assert "SystemExit" in log_text(found["flat/test_two"])
+
+
 @pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="pytest has subtests since 9")
 def test_a_test_with_subtests_is_one_result_that_tells_of_each_failed_one(run):
     found = run("""
