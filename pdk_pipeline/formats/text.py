@@ -27,6 +27,16 @@ def readable(text: bytes) -> str:
     return text.decode("utf-8", "backslashreplace")
 
 
+def encodable(text: str) -> str:
+    r"""Text that UTF-8 can write: bytes of a file's name, or of a variable, that are no text as \xff escapes."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
 def in_one_line(text: str) -> str:
     r"""Text that can be printed and stays in its line, as a file's name need not: \n and the like as escapes."""
     if text.isprintable():

@@ -19,7 +19,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from pdk_pipeline.formats.pdk_writer import fields_as_text
-from pdk_pipeline.formats.text import readable
+from pdk_pipeline.formats.text import encodable, readable
 from pdk_pipeline.results import Status
 from pdk_pipeline.runner import journal, own_records
 from pdk_pipeline.runner.journal import Journal
@@ -65,7 +65,7 @@ class Execution:
 
     def __init__(self, suite: Suite, place: Place) -> None:
         self.suite = suite
-        self.name = place.prefix + place.folder.prefix + suite.name
+        self.name = encodable(place.prefix + place.folder.prefix + suite.name)
         """Of the test, or what the names of its tests begin with."""
         self.began = time.time()
         self.counts: Counter[str] = Counter()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from pdk_pipeline.formats.fields import clean_name
 from pdk_pipeline.formats.pdk_writer import record_as_text
-from pdk_pipeline.formats.text import dotted
+from pdk_pipeline.formats.text import dotted, encodable
 from pdk_pipeline.results import Result
 from pdk_pipeline.runner.batch import Batch
 
@@ -174,7 +174,7 @@ def text_of(value: object) -> str:
         text = str(value)
     except Exception:  # noqa: BLE001  (whatever a test has made of it, it must not take the results down)
         text = f"(a {type(value).__name__} that cannot be shown)"
-    return text.encode("utf-8", "backslashreplace").decode()
+    return encodable(text)
 
 
 def log_of(text: bytes) -> bytes:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pdk_pipeline.formats.fields import clean_name
+from pdk_pipeline.formats.text import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +71,7 @@ class Names:
         inside, bracket, parameters = node.partition("::")[2].partition("[")
         parts = filter(None, (self._file(path), inside.replace("::", "/")))
         name = self._prefix + "/".join(parts) + bracket + parameters
-        return clean_name(_ADDRESS.sub("", name)) or self._root.name
+        return clean_name(encodable(_ADDRESS.sub("", name))) or self._root.name
 
     def _file(self, path: Path) -> str:
         if path not in self._files:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pdk_pipeline.formats import pdk
 from pdk_pipeline.formats.pdk_writer import fields_as_text
-from pdk_pipeline.formats.text import readable
+from pdk_pipeline.formats.text import encodable, readable
 from pdk_pipeline.results import Rejection, Result, singly
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class OwnRecords(NamedTuple):
 def preamble(batch: Batch, location: Path, runner: str) -> bytes:
     """What all records of a program have in common, as its log begins."""
     fields = batch._asdict() | {"location": str(location), "test_runner": runner}
-    clean = {name: value.encode("utf-8", "backslashreplace").decode() for name, value in fields.items() if value}
+    clean = {name: encodable(value) for name, value in fields.items() if value}
     return b"\n\nSTART\n" + fields_as_text(clean, b"") + b"SETDEFAULT\n\n"
 
 

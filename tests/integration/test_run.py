@@ -98,6 +98,14 @@ def test_what_lies_beside_the_tests_does_not_stand_in_for_what_pytest_imports(tr
     assert tree.run().statuses == {"test_a/test_1": "P"}
 
 
+def test_bytes_of_a_files_name_that_are_no_text_are_recorded_as_the_format_says(tree: Tree):
+    tree.grow({"d/" + os.fsdecode(b"test_\xff.py"): "def test_a(): assert 0", os.fsdecode(b"test_p\xfe.sh"): "exit 0"})
+    ran = tree.run("-r", ".")
+    assert ran.statuses == {"d/test_\\xff/test_a": "F", "test_p\\xfe": "P"}
+    assert ran.results["d/test_\\xff/test_a"].location == f"{tree.path}/d/test_\\xff.py"
+    assert "d/test_\\xff/test_a" in ran.out
+
+
 def test_no_tests_at_all_is_an_error_as_nothing_was_tested(tree: Tree):
     ran = tree.run("-r", ".")
     assert ran.status == 1

@@ -250,7 +250,12 @@ def test_an_attribute_of_any_text_leaves_a_record_that_can_be_read(run):
         "def test_a(tra): tra.update({'a=b:c': 'x', 'END': '\\nEND\\n', 'bytes': '\\udcff\\0', 'n': None, '': ' '})"
     )
     result = run(source)["test_it/test_a"]
-    assert result.result_attributes == {"a_b_c": "x", "end": "\nEND\n", "bytes": r"\udcff\0", "n": "None", "": " \n"}
+    assert result.result_attributes == {"a_b_c": "x", "end": "\nEND\n", "bytes": r"\xff\0", "n": "None", "": " \n"}
+
+
+def test_an_attribute_that_utf_8_cannot_write_is_kept_readable(run):
+    found = run("def test_a(tra): tra['a'] = 'x\\ud800\\udcff'")
+    assert found["test_it/test_a"].result_attributes == {"a": r"x\ud800\udcff"}
 
 
 def test_the_attributes_of_a_unittest_testcase_are_its_own_tda_and_tra(run):
