@@ -89,7 +89,9 @@ def run(
     writer.check()
     folders = tree.find(paths or (Path(),), is_recursive=recursive or not paths, exclude=exclude)
     if not folders:
-        where = ", ".join(map(str, paths)) or "this directory"
+        from pdk_pipeline.formats.text import in_one_line
+
+        where = in_one_line(", ".join(map(str, paths))) or "this directory"
         say(f"no tests in {where}{'' if recursive or not paths else '; -r looks deeper'}")
         return 1
     session = Session(
@@ -214,11 +216,13 @@ def _say_named_alike(session: Session) -> None:
 
 def _print_counts(session: Session, log: Path, seconds: float) -> None:
     from pdk_pipeline.cli.tables import counted, print_table
+    from pdk_pipeline.formats.text import in_one_line
 
     columns = _statuses(session)
     print_table([f"{status} #" for status in columns], [[session.counts[status] for status in columns]])
     click.echo()
-    click.echo(f"{counted(session.counts.total(), 'result')} of {session.batch.test_run} in {seconds:.1f} s: {log}")
+    many = counted(session.counts.total(), "result")
+    click.echo(in_one_line(f"{many} of {session.batch.test_run} in {seconds:.1f} s: {log}"))
 
 
 def _statuses(session: Session) -> Sequence[str]:

@@ -142,13 +142,14 @@ def note(run: str, words: tuple[str, ...], local: bool, as_json: bool) -> None:
         pdk note daily_latest the file server was down until 3
     """
     from pdk_pipeline.cli.waiting import outcome
+    from pdk_pipeline.formats.text import in_one_line
     from workers.dispatch import Call
 
     noted = outcome(Call("note", (meant(run), " ".join(words)), run), local=local)
     if as_json:
         print_json(noted)
     else:
-        click.echo(f"{shown(noted['run'])}: {shown(noted['note']) or 'no note'}")
+        click.echo(in_one_line(f"{noted['run']}: {noted['note'] or 'no note'}"))
 
 
 def meant(run: str) -> str:

@@ -32,19 +32,21 @@ def submit(files: tuple[str, ...], again: bool, wait_seconds: float, quiet: bool
     """
     from pdk_pipeline.config import settings
     from pdk_pipeline.errors import BrokerUnavailable, BrokerUntrusted, NotPermitted, PdkError
+    from pdk_pipeline.formats.text import in_one_line
     from workers import submission
 
     told: list[dict[str, object]] = []
     is_whole = True
     for number, file in enumerate(files, 1):
+        shown = in_one_line(file)
         try:
             parcel = submission.pack(settings(), Path(file), again=again)
             if parcel.bad:
-                say(f"{file}: {parcel.bad:,} bad records go into the quarantine there; {parcel.first_problem}")
+                say(f"{shown}: {parcel.bad:,} bad records go into the quarantine there; {parcel.first_problem}")
             received = submission.submit(settings(), parcel, wait_seconds=wait_seconds, on_note=say)
         except (PdkError, OSError) as error:
             reason = str(error.strerror) if isinstance(error, OSError) else str(error)
-            say(reason if file in reason else f"{file}: {reason}")
+            say(in_one_line(reason if file in reason else f"{file}: {reason}"))
             told.append({"file": file, "error": reason})
             is_whole = False
             if isinstance(error, (BrokerUnavailable, BrokerUntrusted, NotPermitted)) and number < len(files):
@@ -57,7 +59,7 @@ def submit(files: tuple[str, ...], again: bool, wait_seconds: float, quiet: bool
         told.append(about | {"received": received})
         is_whole = is_whole and received is not None
         if not (quiet or as_json) or received is None:
-            _tell(file, parcel, received)
+            _tell(shown, parcel, received)
     if as_json:
         print_json(told)
     return 0 if is_whole else 1

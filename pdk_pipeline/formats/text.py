@@ -41,4 +41,5 @@ def in_one_line(text: str) -> str:
     r"""Text that can be printed and stays in its line, as a file's name need not: \n and the like as escapes."""
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    signs = encodable(text)
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in signs)

@@ -106,6 +106,14 @@ def test_bytes_of_a_files_name_that_are_no_text_are_recorded_as_the_format_says(
     assert "d/test_\\xff/test_a" in ran.out
 
 
+def test_what_the_run_and_the_log_are_called_cannot_steer_the_terminal(tree: Tree):
+    tree.grow({"test_a.sh": "exit 0"})
+    log = tree.path / os.fsdecode(b"l\x1b\xff")
+    ran = tree.run("--test_run", "e\x1b[31mv\ny", "--log", log, ".")
+    assert ran.out.splitlines()[-1].startswith("1 result of e\\x1b[31mv\\ny in ")
+    assert ran.out.endswith(f"{tree.path}/l\\x1b\\xff\n")
+
+
 def test_no_tests_at_all_is_an_error_as_nothing_was_tested(tree: Tree):
     ran = tree.run("-r", ".")
     assert ran.status == 1

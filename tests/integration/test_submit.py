@@ -105,6 +105,11 @@ def test_a_log_that_was_imported_is_not_taken_again(submit, busy_site, make_log)
     assert "the server has had this log already" in done.stdout
 
 
+def test_what_a_log_is_called_cannot_steer_the_terminal(submit, make_log):
+    log = make_log("e\x1b[31mv\n", record("t1", log="called oddly"))
+    assert submit(log).stdout.startswith(f"{log.parent}/e\\x1b[31mv\\n: received, 1 results, ")
+
+
 def test_a_compressed_log_is_sent_as_it_is(submit, busy_site, tmp_path):
     (tmp_path / "packed.gz").write_bytes(packed := gzip.compress(log_of(record("packed")).encode()))
     assert submit(tmp_path / "packed.gz").returncode == 0

@@ -129,6 +129,15 @@ def test_a_night_of_an_odd_name_is_shown_in_its_line_and_one_without_a_name_is_a
     assert seen.out.startswith("daily\\nx\\x1b[31m: started ")
 
 
+def test_a_note_and_the_name_of_a_log_that_cannot_be_sent_are_shown_in_their_line(pdk: Terminal, make_log, tmp_path):
+    pdk("import", make_log("a.pdklog", record("t1")))
+    seen = pdk("note", "daily_2026-11-23", "down\n\x1b[31muntil 3")
+    assert seen.out == "daily_2026-11-23: down\\n\\x1b[31muntil 3\n"
+    seen = pdk("submit", tmp_path / "no\n\x1b[31m")
+    assert (seen.status, seen.err.count("\n"), "\x1b" in seen.err) == (1, 1, False)
+    assert f"{tmp_path}/no\\n\\x1b[31m" in seen.err
+
+
 @pytest.mark.parametrize("charset", ["C.UTF-8", "C"])
 def test_a_name_that_is_no_text_means_what_a_log_calls_so(home: Settings, tmp_path: Path, charset: str):
     (tmp_path / "a").write_bytes(log_of(record("r\u00fcn"), test_run="RUN").encode().replace(b"RUN", b"x\xffy"))
