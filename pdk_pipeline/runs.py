@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 TODAY = ("latest", "today")
 """`daily_latest` is "converted to today's date" (the manual), never quietly the last night that did arrive."""
 
+RELATIVE = (*TODAY, "yesterday")
+"""What the name of a run ends with, behind a prefix that recurs, when it means another one every day."""
+
 
 class Run(NamedTuple):
     """One test run."""
@@ -89,7 +92,7 @@ def _of_today(settings: Settings, prefix: str) -> str:
 def is_relative(settings: Settings, name: str) -> bool:
     """Whether a name means another run every day."""
     prefix, _, when = name.rpartition("_")
-    return prefix in settings.recurring and when in {*TODAY, "yesterday"}
+    return prefix in settings.recurring and when in RELATIVE
 
 
 def predecessor(db: Connection, name: str) -> str | None:

@@ -143,6 +143,20 @@ def selection(options: dict[str, tuple[str, ...]], tests: tuple[str, ...] = ()) 
     return Selection(**options, tests=tests)
 
 
+def run_meant(name: str) -> str:
+    """The run that `--test_run` names; `daily_latest` is today's here too, or it would be a run that nothing finds."""
+    from pdk_pipeline import runs
+
+    if name.rpartition("_")[2] not in runs.RELATIVE:
+        return name  # and no settings are needed to know it
+    from pdk_pipeline.config import settings
+
+    meant = runs.of_today(settings(), name)
+    if runs.is_relative(settings(), meant):
+        raise click.BadParameter(f"{name} is another run every day; say which by its date.", param_hint="--test_run")
+    return meant
+
+
 # Files -------------------------------------------------------------------------------------------------------
 
 

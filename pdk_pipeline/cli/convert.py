@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pdk_pipeline.cli.base import Command, opened, say, write_whole
+from pdk_pipeline.cli.base import Command, opened, run_meant, say, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -52,6 +52,8 @@ def convert(files: tuple[str, ...], format_: str | None, output: str | None, **d
     if format_:
         formats.named(format_)
     given = {name: readable(os.fsencode(value.strip())) for name, value in defaults.items() if value}
+    if "test_run" in given:
+        given["test_run"] = run_meant(given["test_run"])
     left_out: list[str] = []
     records = _records(files, format_, given, left_out)
     if output:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from pdk_pipeline.cli.base import Command, as_json, local, no_wait, print_json, quiet, say
+from pdk_pipeline.cli.base import Command, as_json, local, no_wait, print_json, quiet, run_meant, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,7 @@ def import_(
 
     said = {name: value.strip() for name, value in defaults.items() if value}
     if "test_run" in said:
-        said["test_run"] = _run_meant(settings(), said["test_run"])
+        said["test_run"] = run_meant(said["test_run"])
     options = Options(said, OnDuplicate(on_duplicate), format_, sender())
     if format_:
         from pdk_pipeline import formats
@@ -90,16 +90,6 @@ def import_(
         if any(one.call.task == "import_claimed" for one in imports):
             say("what was piped is kept in the spool, with its options: if no worker has it, `pdk collect` imports it")
         raise
-
-
-def _run_meant(settings: Settings, name: str) -> str:
-    """The run that `--test_run` names; `daily_latest` is today's here too, or it would be a run that nothing finds."""
-    from pdk_pipeline import runs
-
-    meant = runs.of_today(settings, name)
-    if runs.is_relative(settings, meant):
-        raise click.BadParameter(f"{name} is another run every day; say which by its date.", param_hint="--test_run")
-    return meant
 
 
 def _imports(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from pdk_pipeline.cli.base import Command, Seconds, as_json, print_json, quiet, say
+from pdk_pipeline.cli.base import Command, Seconds, as_json, print_json, quiet, run_meant, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,6 +84,9 @@ def run(
     if submit:
         _check_broker()
     batch = batch_of(given, os.environ)
+    batch = batch._replace(test_run=run_meant(batch.test_run))
+    if given["test_run"]:
+        given["test_run"] = batch.test_run
     log = (log or Path(f"PDK_DEFAULT.LOG.{batch.test_run.replace('/', '_')}")).absolute()
     writer = LogWriter(log)
     writer.check()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import socket
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
+
+from pdk_pipeline.errors import BadEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +25,8 @@ VARIABLES = {
 
 Pandokia says PDK_TEST_RUN in one place and PDK_TESTRUN in another.
 """
+
+_RELATIVE = re.compile(r"daily_(?:latest|today|yesterday)")
 
 
 class Batch(NamedTuple):
@@ -46,6 +51,15 @@ def batch_of(given: Mapping[str, str | None], environment: Mapping[str, str], ot
         set_ = next((environment[variable] for variable in variables if environment.get(variable)), "")
         parts[part] = given.get(part) or set_ or getattr(otherwise, part)
     return Batch(**parts)
+
+
+def refuse_relative(batch: Batch) -> None:
+    """Raises BadEnvironment when the test run is one that means another one every day, which nothing would find.
+
+    Which one it is depends on the site's settings, and they are not known here: `pdk run` asks them.
+    """
+    if _RELATIVE.fullmatch(batch.test_run):
+        raise BadEnvironment(f"the test run {batch.test_run} is another one every day", advice="Say which by its date.")
 
 
 def default() -> Batch:

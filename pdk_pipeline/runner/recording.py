@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pdk_pipeline.errors import BadEnvironment
 from pdk_pipeline.results import Status
 from pdk_pipeline.runner import journal
-from pdk_pipeline.runner.batch import Batch, batch_of
+from pdk_pipeline.runner.batch import Batch, batch_of, refuse_relative
 from pdk_pipeline.runner.log_writer import LogWriter, result_of, text_of
 from pdk_pipeline.runner.naming import Names
 from pdk_pipeline.runner.outcome import Outcome, skip_reason
@@ -36,7 +37,7 @@ PHASES = ("setup", "call", "teardown")
 def begin(config: pytest.Config) -> None:
     """Watch the tests of this process, and write the log unless another process does.
 
-    Raises pytest.UsageError when there is no writing it.
+    Raises pytest.UsageError when there is no writing it, or the test run is another one every day.
     """
     names = _names(config.rootpath, config.option)
     watcher = Watcher(names)
@@ -66,7 +67,12 @@ def _batch(options: Any) -> Batch:
     given = {"test_run": options.pdk_run} | {
         part: getattr(options, f"pdk_{part}") for part in ("project", "host", "context", "custom")
     }
-    return batch_of(given, os.environ)
+    batch = batch_of(given, os.environ)
+    try:
+        refuse_relative(batch)
+    except BadEnvironment as error:
+        raise pytest.UsageError(f"--pdk-run or PDK_TEST_RUN: {error.particulars}; say which by its date") from None
+    return batch
 
 
 class Watcher:
@@ -321,10 +327,14 @@ def record_broken_conftest(config: pytest.Config, options: Any, error: BaseExcep
     path = getattr(error, "path", None)
     if path is None:
         return  # another mistake, which is that of the command line
+    try:
+        batch = _batch(options)
+    except pytest.UsageError:
+        return  # told once the conftest.py is mended; now pytest tells of that
     name = _names(config.rootpath, options).of("", Path(path))
     log = LogWriter(_absolute(options.pdk_log or os.environ["PDK_LOG"]))
     result = result_of(
-        _batch(options), name, Status.ERROR, runner=RUNNER, location=str(path),
+        batch, name, Status.ERROR, runner=RUNNER, location=str(path),
         start=time.time(), attributes={"error_in": "collection"}, log=str(error),
     )  # fmt: skip
     log.add(result)

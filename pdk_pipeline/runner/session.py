@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pdk_pipeline.errors import BadEnvironment
 from pdk_pipeline.formats.seen import Seen
-from pdk_pipeline.runner.batch import Batch, batch_of
+from pdk_pipeline.runner.batch import Batch, batch_of, refuse_relative
 from pdk_pipeline.runner.environment import Environments
 from pdk_pipeline.runner.execute import Execution, Place
 from pdk_pipeline.runner.tree import Folder, disabled_by
@@ -171,6 +171,7 @@ class Session:
         try:
             environment = self._environments.of(folder.path, folder.top)
             limit_seconds = self._limit_seconds or _limit(environment.get("PDK_TIMEOUT", ""), folder.path)
+            refuse_relative(batch_of(self._given, environment, self.batch))
         except BadEnvironment as error:
             environment, refusal = dict(self._environments.outside), str(error)
         batch = batch_of(self._given, environment, self.batch)

@@ -238,6 +238,24 @@ def test_variables_stand_in_for_the_options(tree: Tree, pdk):
     assert pdk("config", **tree.environment, PDK_PARALLEL="3", PDK_TIMEOUT="5", PDK_CONTEXT="x").returncode == 0
 
 
+def test_daily_latest_is_todays_run_as_it_is_to_an_import(tree: Tree, pdk):
+    tree.grow({"test_a.py": "def test_a(): pass", "test_b.sh": "exit 0"})
+    ran = tree.run("--test_run", "daily_latest", ".")
+    dated = re.compile(r"daily_\d{4}-\d\d-\d\d")
+    assert [bool(dated.fullmatch(result.test_run)) for result in ran.results.values()] == [True, True]
+    tree.log.unlink()
+    told = pdk("run", "--log", tree.log, "--json", tree.path, PDK_TEST_RUN="daily_today")
+    assert dated.fullmatch(json.loads(told.stdout)["test_run"])
+    assert tree.run("--test_run", "daily_yesterday", ".").status == 2
+    # In a directory's environment nobody can say which day is meant
+    tree.log.unlink()
+    tree.grow(pdk_environment="[default]\nPDK_TEST_RUN = daily_latest\n")
+    done = pdk("run", "--log", tree.log, tree.path)
+    assert done.returncode == 1
+    assert {result.status for result in tree.logged().values()} == {"E"}
+    assert "daily_latest is another one every day" in log_text(tree.logged()["test_b"])
+
+
 def test_without_names_the_run_is_the_users_and_the_log_lies_where_it_was_started(tree: Tree):
     tree.grow({"test_a.sh": "exit 0\n"})
     done = subprocess.run(

@@ -85,6 +85,16 @@ def pdk_notes() -> str:
     return f"pdk: {report}:20: skipped: test_both is there already: that its teardown failed is in its log\n"
 
 
+def test_daily_latest_is_todays_run_as_it_is_to_an_import(pdk, tmp_path):
+    log = tmp_path / "out.pdklog"
+    assert pdk("convert", "-test_run=daily_latest", "-project=calib", "-o", log, DATA / "ctest.xml").status == 0
+    assert pdk("import", log).status == 0
+    assert pdk("run-info", "daily_latest").status == 0
+    seen = pdk("convert", "-test_run=daily_yesterday", "-project=calib", DATA / "ctest.xml")
+    assert (seen.status, seen.out) == (2, "")
+    assert "daily_yesterday is another run every day; say which by its date" in seen.err
+
+
 def test_a_report_may_come_on_standard_input_and_compressed(pdk):
     data = gzip.compress((DATA / "ctest.xml").read_bytes())
     seen = pdk("convert", *GIVEN, "-", given=data)

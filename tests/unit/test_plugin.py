@@ -315,6 +315,16 @@ def test_the_default_run_is_named_after_user_and_time(pytester, monkeypatch):
     assert (result.project, result.context) == ("default", "default")
 
 
+@pytest.mark.parametrize("name", ["daily_latest", "daily_today", "daily_yesterday"])
+def test_a_run_that_is_another_one_every_day_is_refused_as_nothing_would_find_it(pytester, name):
+    pytester.makepyfile("def test_a(): pass")
+    told = pytester.runpytest_inprocess("--pdk-log=it.pdklog", f"--pdk-run={name}")
+    assert told.ret == pytest.ExitCode.USAGE_ERROR
+    told.stderr.fnmatch_lines(
+        [f"ERROR: --pdk-run or PDK_TEST_RUN: the test run {name} is another one every day; say *"]
+    )
+
+
 def test_the_environment_can_ask_for_the_log(pytester, monkeypatch):
     monkeypatch.setenv("PDK_LOG", str(pytester.path / "it.pdklog"))
     monkeypatch.setenv("PDK_TESTRUN", "night")
