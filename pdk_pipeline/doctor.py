@@ -19,6 +19,7 @@ from pdk_pipeline.channels import mail, smtp
 from pdk_pipeline.channels.message import is_url
 from pdk_pipeline.config_sources import config_path
 from pdk_pipeline.errors import ChannelDown, DatabaseTooNew, DatabaseTooOld, DatabaseUnusable, NoDatabase
+from pdk_pipeline.formats.text import counted
 from pdk_pipeline.intake import quarantine, spool
 
 if TYPE_CHECKING:
@@ -210,7 +211,9 @@ def _quarantine(settings: Settings) -> Finding:
     if items:
         records = sum(note.records for note in items)
         advice = "`pdk quarantine list` shows them."
-        return Finding("quarantine", State.ODD, f"{records:,} records in {len(items):,} items", advice)
+        return Finding(
+            "quarantine", State.ODD, f"{counted(records, 'record')} in {counted(len(items), 'item')}", advice
+        )
     return Finding("quarantine", State.GOOD, "empty")
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pdk_pipeline import database, nights, outbox
 from pdk_pipeline.doctor import LITTLE_SPACE_BYTES
 from pdk_pipeline.errors import DatabaseTooOld, NoDatabase, SpoolUnusable
+from pdk_pipeline.formats.text import counted
 from pdk_pipeline.intake import quarantine, spool
 
 if TYPE_CHECKING:
@@ -177,7 +178,8 @@ def _look_for_needs(status: Status) -> None:
         others = f", and {len(status.unfit) - 1:,} more" if len(status.unfit) > 1 else ""
         needs.append(Need(f"not taken in: {status.unfit[0]}{others}", "`pdk collect` names all."))
     if status.quarantine_items:
-        text = f"{status.quarantine_records:,} records in {status.quarantine_items:,} items of the quarantine"
+        records, items = counted(status.quarantine_records, "record"), counted(status.quarantine_items, "item")
+        text = f"{records} in {items} of the quarantine"
         needs.append(Need(text, "`pdk quarantine list`"))
     for night, step in status.failed_steps:
         again = f"`pdk nightly {night.class_name} {night.run_name} --again` repeats."
@@ -187,7 +189,7 @@ def _look_for_needs(status: Status) -> None:
             goes_on = f"`pdk nightly {night.class_name} {night.run_name}` goes on with it; is a writer running?"
             needs.append(Need(f"{night.run_name} does not get on", goes_on))
     if status.failed_messages:
-        needs.append(Need(f"{len(status.failed_messages):,} messages reached nobody", "`pdk outbox list`"))
+        needs.append(Need(f"{counted(len(status.failed_messages), 'message')} reached nobody", "`pdk outbox list`"))
     if status.free_bytes is not None and status.free_bytes < LITTLE_SPACE_BYTES:
         needs.append(
             Need(f"only {status.free_bytes:,} bytes are free on the disk", "Delete old runs or archived logs.")

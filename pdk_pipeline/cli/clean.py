@@ -30,7 +30,7 @@ ONES = {
 
 
 def _in_words(removed: Counter[str]) -> str:
-    from pdk_pipeline.cli.tables import counted
+    from pdk_pipeline.formats.text import counted
 
     return ", ".join(counted(removed[what], one) for what, one in ONES.items() if removed[what])
 

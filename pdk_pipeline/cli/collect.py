@@ -24,6 +24,7 @@ def collect(local: bool, quiet: bool, as_json: bool) -> int:
     from pdk_pipeline.cli.imports import Import, finish
     from pdk_pipeline.cli.waiting import outcome
     from pdk_pipeline.config import settings
+    from pdk_pipeline.formats.text import counted
     from pdk_pipeline.intake import importing
     from workers.call import Call, label
 
@@ -32,7 +33,7 @@ def collect(local: bool, quiet: bool, as_json: bool) -> int:
     for problem in collected["left"]:
         say(problem)
     if collected["growing"]:
-        say(f"{collected['growing']:,} logs changed a moment ago and are left for the next time")
+        say(f"left for the next time: {counted(collected['growing'], 'log')} that changed a moment ago")
     imports = []
     for batch in importing.batches_of_claims(settings(), collected["claims"]):
         claims, files = [claim for claim, _ in batch], [file for _, file in batch]

@@ -63,10 +63,10 @@ def import_contact(file: IO[bytes], local: bool, as_json: bool) -> int:
     is told and nothing is changed.
     """
     from pdk_pipeline import contacts as domain
-    from pdk_pipeline.cli.tables import counted, print_table
+    from pdk_pipeline.cli.tables import print_table
     from pdk_pipeline.cli.waiting import outcome
     from pdk_pipeline.config import settings
-    from pdk_pipeline.formats.text import readable
+    from pdk_pipeline.formats.text import counted, readable
     from workers.dispatch import Call
 
     if file.isatty():

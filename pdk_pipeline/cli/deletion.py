@@ -169,6 +169,7 @@ def undelete_run(name: str | None, instead: bool, local: bool, as_json: bool) ->
     from pdk_pipeline.cli.waiting import outcome
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
+    from pdk_pipeline.formats.text import counted
     from pdk_pipeline.purge import deletion
     from workers.dispatch import Call
 
@@ -181,7 +182,7 @@ def undelete_run(name: str | None, instead: bool, local: bool, as_json: bool) ->
     if as_json:
         print_json(brought_back)
     else:
-        click.echo(f"{shown(run.name)} is back: {brought_back['results']:,} results")
+        click.echo(f"{shown(run.name)} is back: {counted(brought_back['results'], 'result')}")
 
 
 def _list_deleted(*, as_json: bool) -> None:

@@ -78,7 +78,7 @@ def check_expected(
     A missing test that is imported later takes the place of its record. Checking again changes nothing, and that
     tests are missing is no failure of this command: its exit status is 0.
     """
-    from pdk_pipeline.cli.tables import counted
+    from pdk_pipeline.formats.text import counted
     from workers.dispatch import Call
 
     wanted = selection(where)
@@ -200,9 +200,9 @@ def remove(
     `pdk gen_expected` of a run that has it.
     """
     from pdk_pipeline import expected as domain
-    from pdk_pipeline.cli.tables import counted
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
+    from pdk_pipeline.formats.text import counted
     from workers.dispatch import Call
 
     wanted = selection(where, tests)

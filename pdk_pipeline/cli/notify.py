@@ -171,8 +171,8 @@ def _say_what_became(entries: Sequence[Entry]) -> bool:
     It is when something was refused, or when nobody is there to try again.
     """
     from pdk_pipeline.channels import eml
-    from pdk_pipeline.cli.tables import counted
     from pdk_pipeline.config import settings
+    from pdk_pipeline.formats.text import counted
     from pdk_pipeline.outbox import State
     from workers import broker
 
@@ -193,7 +193,7 @@ def _say_what_became(entries: Sequence[Entry]) -> bool:
 
 
 def _say_unreachable(number: int) -> None:
-    from pdk_pipeline.cli.tables import counted
+    from pdk_pipeline.formats.text import counted
 
     if number:
         say(f"{counted(number, 'recipient')} left out, whom that channel does not serve")
@@ -201,8 +201,8 @@ def _say_unreachable(number: int) -> None:
 
 def _say_without_contact(number: int, examples: Sequence[Test]) -> int:
     from pdk_pipeline.channels import shown as masked
-    from pdk_pipeline.cli.tables import counted
     from pdk_pipeline.config import settings
+    from pdk_pipeline.formats.text import counted
 
     if not number:
         return 0

@@ -77,9 +77,10 @@ def show(message: int, html: bool, as_json: bool) -> None:
     """Show one message: to whom, what became of it, and its text."""
     from pdk_pipeline import outbox as domain
     from pdk_pipeline.channels import shown as masked
-    from pdk_pipeline.cli.tables import counted, when
+    from pdk_pipeline.cli.tables import when
     from pdk_pipeline.config import settings
     from pdk_pipeline.database import reading
+    from pdk_pipeline.formats.text import counted
 
     with reading(settings()) as db:
         entry = domain.entry(db, message)
@@ -112,8 +113,8 @@ def show(message: int, html: bool, as_json: bool) -> None:
 @as_json
 def retry(messages: tuple[int, ...], local: bool, as_json: bool) -> None:
     """Deliver messages now that were refused, given up or dropped, or that wait for their next try."""
-    from pdk_pipeline.cli.tables import counted
     from pdk_pipeline.cli.waiting import outcome
+    from pdk_pipeline.formats.text import counted
     from workers.dispatch import Call
 
     _check(messages)
@@ -130,8 +131,8 @@ def retry(messages: tuple[int, ...], local: bool, as_json: bool) -> None:
 @as_json
 def drop(messages: tuple[int, ...], local: bool, as_json: bool) -> None:
     """Never deliver messages. Their recipients count as told: later they are sent only what is new."""
-    from pdk_pipeline.cli.tables import counted
     from pdk_pipeline.cli.waiting import outcome
+    from pdk_pipeline.formats.text import counted
     from workers.dispatch import Call
 
     _check(messages)

@@ -99,6 +99,7 @@ def drop(items: tuple[str, ...], local: bool, as_json: bool) -> None:
     """Delete items for good."""
     from pdk_pipeline.cli.waiting import outcome
     from pdk_pipeline.config import settings
+    from pdk_pipeline.formats.text import counted
     from pdk_pipeline.intake import quarantine as domain
     from workers.dispatch import Call
 
@@ -107,7 +108,7 @@ def drop(items: tuple[str, ...], local: bool, as_json: bool) -> None:
         outcome(Call("quarantine_drop", (note.id,), note.id), local=local)
         if as_json:
             continue
-        click.echo(f"{note.id} is dropped: {shown(note.file)}, {note.records:,} records")
+        click.echo(f"{note.id} is dropped: {shown(note.file)}, {counted(note.records, 'record')}")
     if as_json:
         print_json({"dropped": [note.id for note in notes]})
 

@@ -208,7 +208,7 @@ def _print_problems(session: Session) -> None:
 
 
 def _say_named_alike(session: Session) -> None:
-    from pdk_pipeline.cli.tables import counted
+    from pdk_pipeline.formats.text import counted
 
     many, first = counted(session.named_alike.total(), "result"), next(iter(session.named_alike))
     say(
@@ -218,8 +218,8 @@ def _say_named_alike(session: Session) -> None:
 
 
 def _print_counts(session: Session, log: Path, seconds: float) -> None:
-    from pdk_pipeline.cli.tables import counted, print_table
-    from pdk_pipeline.formats.text import in_one_line
+    from pdk_pipeline.cli.tables import print_table
+    from pdk_pipeline.formats.text import counted, in_one_line
 
     columns = _statuses(session)
     print_table([f"{status} #" for status in columns], [[session.counts[status] for status in columns]])

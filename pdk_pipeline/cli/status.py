@@ -38,16 +38,19 @@ def status(as_json: bool) -> int:
 
 def _print(status: Status, work: Any) -> None:
     from pdk_pipeline.cli.tables import print_table, size
+    from pdk_pipeline.formats.text import counted
 
     click.echo(f"home        {shown(status.home)}")
     click.echo(f"broker      {work.broker or 'none: commands do the work in their own process'}")
     for queue, waiting in work.queues.items():
         click.echo(f"queue       {queue}: {waiting:,} waiting, {', '.join(work.workers.get(queue, [])) or 'no worker'}")
     click.echo(f"logs        {status.incoming:,} in incoming/, {status.processing:,} being imported")
-    click.echo(f"quarantine  {status.quarantine_records:,} records in {status.quarantine_items:,} items")
+    click.echo(
+        f"quarantine  {counted(status.quarantine_records, 'record')} in {counted(status.quarantine_items, 'item')}"
+    )
     click.echo(f"messages    {status.pending_messages:,} to be sent, {len(status.failed_messages):,} failed")
     click.echo(
-        f"database    {size(status.database_bytes)}, {status.runs:,} runs; "
+        f"database    {size(status.database_bytes)}, {counted(status.runs, 'run')}; "
         f"{status.results_a_day:,.0f} results a day of late; archive {size(status.archive_bytes)}"
     )
     room = "there is no home yet" if status.free_bytes is None else f"{size(status.free_bytes)} free"

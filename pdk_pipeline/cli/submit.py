@@ -32,7 +32,7 @@ def submit(files: tuple[str, ...], again: bool, wait_seconds: float, quiet: bool
     """
     from pdk_pipeline.config import settings
     from pdk_pipeline.errors import BrokerUnavailable, BrokerUntrusted, NotPermitted, PdkError
-    from pdk_pipeline.formats.text import in_one_line
+    from pdk_pipeline.formats.text import counted, in_one_line
     from workers import submission
 
     told: list[dict[str, object]] = []
@@ -42,7 +42,7 @@ def submit(files: tuple[str, ...], again: bool, wait_seconds: float, quiet: bool
         try:
             parcel = submission.pack(settings(), Path(file), again=again)
             if parcel.bad:
-                say(f"{shown}: {parcel.bad:,} bad records go into the quarantine there; {parcel.first_problem}")
+                say(f"{shown}: into the quarantine there: {counted(parcel.bad, 'bad record')}; {parcel.first_problem}")
             received = submission.submit(settings(), parcel, wait_seconds=wait_seconds, on_note=say)
         except (PdkError, OSError) as error:
             reason = str(error.strerror) if isinstance(error, OSError) else str(error)
@@ -67,6 +67,7 @@ def submit(files: tuple[str, ...], again: bool, wait_seconds: float, quiet: bool
 
 def _tell(file: str, parcel: Parcel, received: dict[str, object] | None) -> None:
     from pdk_pipeline.cli.tables import size
+    from pdk_pipeline.formats.text import counted
 
     if received is None:
         kept = "it is kept for three days and taken as soon as somebody is there"
@@ -74,4 +75,4 @@ def _tell(file: str, parcel: Parcel, received: dict[str, object] | None) -> None
     elif received.get("imported_at") and not parcel.again:
         click.echo(f"{file}: the server has had this log already; --again has it imported again")
     else:
-        click.echo(f"{file}: received, {parcel.results:,} results, {size(len(parcel.content))} sent")
+        click.echo(f"{file}: received, {counted(parcel.results, 'result')}, {size(len(parcel.content))} sent")

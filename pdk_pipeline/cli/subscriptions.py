@@ -36,8 +36,8 @@ def subscribe(address: str, project: str, kind: str, most_lines: int | None, loc
     for all.
     """
     from pdk_pipeline import addresses, channels
-    from pdk_pipeline.cli.tables import counted
     from pdk_pipeline.config import settings
+    from pdk_pipeline.formats.text import counted
     from workers.dispatch import Call
 
     address = addresses.clean(address, settings().mail_domain, may_be_url=True)
@@ -67,7 +67,7 @@ def unsubscribe(address: str, project: str | None, local: bool, as_json: bool) -
     URL the short form that `pdk subscriptions` shows is enough.
     """
     from pdk_pipeline.channels import shown as masked
-    from pdk_pipeline.cli.tables import counted
+    from pdk_pipeline.formats.text import counted
     from workers.dispatch import Call
 
     ended = outcome(Call("unsubscribe", (address, project), masked(address)), local=local)

@@ -101,11 +101,6 @@ def _cell(value: object) -> str:
     return shown(str(value)).replace("\n", "\\n").replace("\t", " ")
 
 
-def counted(number: int, what: str) -> str:
-    """A number of things: 1 test, 1,204 tests."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def when(seconds: float | None, zone: tzinfo | None) -> str:
     """A time as a person reads it, in the site's zone."""
     if seconds is None:

@@ -43,3 +43,8 @@ def in_one_line(text: str) -> str:
         return text
     signs = encodable(text)
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in signs)
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things: 1 test, 1,204 tests."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -107,7 +107,7 @@ def test_a_log_that_was_imported_is_not_taken_again(submit, busy_site, make_log)
 
 def test_what_a_log_is_called_cannot_steer_the_terminal(submit, make_log):
     log = make_log("e\x1b[31mv\n", record("t1", log="called oddly"))
-    assert submit(log).stdout.startswith(f"{log.parent}/e\\x1b[31mv\\n: received, 1 results, ")
+    assert submit(log).stdout.startswith(f"{log.parent}/e\\x1b[31mv\\n: received, 1 result, ")
 
 
 def test_a_compressed_log_is_sent_as_it_is(submit, busy_site, tmp_path):
@@ -120,7 +120,7 @@ def test_a_compressed_log_is_sent_as_it_is(submit, busy_site, tmp_path):
 def test_bad_records_are_told_of_before_the_log_is_sent_all_the_same(submit, make_log):
     done = submit(make_log("half", record("half"), record("t2", "X")))
     assert done.returncode == 0
-    assert "1 bad records go into the quarantine there; line " in done.stderr
+    assert "into the quarantine there: 1 bad record; line " in done.stderr
 
 
 def test_what_is_no_log_is_not_sent_and_the_others_are(submit, busy_site, make_log, tmp_path):

@@ -154,7 +154,7 @@ def test_a_claimed_log_that_nobody_imports(sound, monkeypatch):
 
 def test_something_in_the_quarantine(sound, make_log):
     take_in(sound, make_log("bad", "nonsense\nEND\n", "more\nEND\n"))
-    assert findings(sound)["quarantine"][:2] == (State.ODD, "2 records in 1 items")
+    assert findings(sound)["quarantine"][:2] == (State.ODD, "2 records in 1 item")
 
 
 def test_a_misspelled_variable(sound, monkeypatch):

@@ -29,7 +29,7 @@ def test_an_installation_in_order_needs_nobody(home: Settings):
 def test_what_is_in_the_quarantine_needs_somebody(home: Settings):
     arrive(home, "a", record("t1", "X"))
     do_night(home)
-    assert needs(home) == "1 records in 1 items of the quarantine"
+    assert needs(home) == "1 record in 1 item of the quarantine"
 
 
 def test_what_cannot_be_taken_in_needs_somebody(home: Settings):
