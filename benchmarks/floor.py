@@ -33,8 +33,8 @@ def rows_of(settings: Settings) -> Rows:
         return {table: db.execute(f"SELECT * FROM {table}").fetchall() for table in _TABLES}
 
 
-def load(settings: Settings, logs: Sequence[Path], rows: Rows) -> None:
-    """Do what cannot be avoided, into the empty database of `settings`."""
+def load(settings: Settings, logs: Sequence[Path], rows: Rows) -> int:
+    """Do what cannot be avoided, into the empty database of `settings`. Returns how many results it was."""
     compress = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress
     with database.writing(settings) as db:
         for table, finished in rows.items():
@@ -44,3 +44,4 @@ def load(settings: Settings, logs: Sequence[Path], rows: Rows) -> None:
             with log.open("rb") as file:
                 while block := file.read(BLOCK_BYTES):
                     db.execute("INSERT INTO log_block (run_id, data) VALUES (1, ?)", (compress(block),))
+    return len(rows["result"])

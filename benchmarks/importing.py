@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import gc
-import resource
-import time
-import uuid
 from datetime import date
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from benchmarks import floor
+from benchmarks import once
 from benchmarks.generate import Site, host_names
 from benchmarks.measuring import PDK, Measured, Workplace, in_memory, up
-from pdk_pipeline import database
-from pdk_pipeline.cli import NEW_OBJECTS
-from pdk_pipeline.intake import importing
-from pdk_pipeline.intake.deliveries import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    from pdk_pipeline.config import Settings
 
 NIGHT = date(2026, 11, 23)
 LARGE_LOG_BYTES = 1 << 30
@@ -35,62 +25,24 @@ def a_night(place: Workplace) -> Sequence[Path]:
     return sorted(logs.iterdir()) if logs.exists() else Site().night(NIGHT, logs)
 
 
-class _Import(NamedTuple):
-    settings: Settings
-    results: int
-    seconds: float
-    processor_seconds: float
-
-
-def _import(place: Workplace, logs: Sequence[Path]) -> _Import:
-    """Import logs into a new home as `pdk import --local` does, once it has started."""
-    settings = place.fresh_home()
-    with database.opened(settings):
-        pass
-    began, began_processor = time.perf_counter(), _processor_seconds()
-    results = 0
-    with database.kept_open():
-        for batch in importing.batches(logs, lambda log: log.stat().st_size):
-            for told in importing.import_files(settings, [(log, uuid.uuid4().hex) for log in batch], Options()):
-                if isinstance(told, Exception):
-                    raise told
-                results += told.accepted
-    return _Import(settings, results, time.perf_counter() - began, _processor_seconds() - began_processor)
-
-
-def _processor_seconds() -> float:
-    """Of this process and of the readers that it has started."""
-    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in used)
-
-
 def speed(place: Workplace) -> Iterator[Measured]:
-    """Import in this process, once started, against the floor."""
+    """Import, once started, against the floor; each in a process of its own."""
     logs = a_night(place)
     size = in_memory(logs)
-    gc.set_threshold(NEW_OBJECTS)  # as in a command
-    first = _import(place, logs)
-    imports, floors, floor_seconds = [], [], []
+    imports, floors = [], []
     for _ in range(place.repeats):
-        imports.append(one := _import(place, logs))
-        empty = place.fresh_home()
-        with database.opened(empty):
-            pass
-        rows = floor.rows_of(one.settings)
-        began, began_processor = time.perf_counter(), time.process_time()
-        floor.load(empty, logs, rows)
-        floors.append(time.process_time() - began_processor)
-        floor_seconds.append(time.perf_counter() - began)
-        del rows  # a reader's fork would have them too
+        home = place.fresh_home()
+        imports.append(once.run("import", home, logs))
+        floors.append(once.run("floor", place.fresh_home(), logs, imported=home))
         place.tidy()
-    what = f"import of {first.results:,} results in {len(logs)} logs, {size / 1e6:.0f} MB"
+    what = f"import of {imports[0].results:,} results in {len(logs)} logs, {size / 1e6:.0f} MB"
     yield Measured(
         f"{what}, once started", [one.results / one.seconds for one in imports], "results/s", at_least=60_000
     )
     yield Measured("the same, processor's time", [one.processor_seconds for one in imports], "s")
-    yield Measured("the floor, the same rows and bytes", [first.results / one for one in floor_seconds], "results/s")
-    yield Measured("the floor, processor's time", floors, "s")
-    ratios = [one.processor_seconds / least for one, least in zip(imports, floors, strict=True)]
+    yield Measured("the floor, the same rows and bytes", [one.results / one.seconds for one in floors], "results/s")
+    yield Measured("the floor, processor's time", [one.processor_seconds for one in floors], "s")
+    ratios = _ratios([one.processor_seconds for one in imports], [one.processor_seconds for one in floors])
     yield Measured("processor's time against the floor's", ratios, "times", at_most=2)
 
 
