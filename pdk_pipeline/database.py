@@ -286,12 +286,17 @@ def transaction(db: Connection, *, is_synced: bool = True) -> Iterator[None]:
 
 def sync(settings: Settings) -> None:
     """Have the disk hold every transaction that was committed, whoever did it."""
-    # What is no longer in the journal SQLite itself has synced, before it overwrote it. Of a link it has the journal
-    # beside the file that the link leads to.
-    path = settings.database.resolve()
+    # What is no longer in the journal SQLite itself has synced, before it overwrote it.
+    journal = _journal(settings)
     with contextlib.suppress(FileNotFoundError):
-        durable.sync(path.with_name(f"{path.name}-wal"))
-        durable.sync(path.parent)
+        durable.sync(journal)
+        durable.sync(journal.parent)
+
+
+def _journal(settings: Settings) -> Path:
+    # Of a link SQLite has it beside the file that the link leads to.
+    path = settings.database.resolve()
+    return path.with_name(f"{path.name}-wal")
 
 
 @contextlib.contextmanager
@@ -303,9 +308,7 @@ def writing(settings: Settings) -> Iterator[Connection]:
 
 def bytes_on_disk(settings: Settings) -> int:
     """How large the file of the database is, with the journal beside it; 0 when there is none."""
-    path = settings.database
-    files = (path, path.with_name(f"{path.name}-wal"))
-    return sum(file.stat().st_size for file in files if file.exists())
+    return sum(file.stat().st_size for file in (settings.database, _journal(settings)) if file.exists())
 
 
 def used_bytes(db: Connection) -> int:

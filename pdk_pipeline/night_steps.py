@@ -7,7 +7,6 @@ done again without harm.
 from __future__ import annotations
 
 import contextlib
-import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pdk_pipeline import backup, channels, expected, nights, notify, outbox, runs
@@ -195,8 +194,7 @@ def _tell_administrator(work: Work, failed: list[Step]) -> None:
     names = ", ".join(step.name for step in failed)
     lines = [f"Of the night of {work.night.run_name} this could not be done; the rest was.", ""]
     lines += [f"{step.name}: {step.error} ({step.attempts} attempts)" for step in failed]
-    # Named whole: without its class and run it would be the latest daily night that is done again.
-    again = shlex.join(["pdk", "nightly", work.night.class_name, work.night.run_name, "--again"])
+    again = nights.command(work.night, "--again")
     lines += ["", f"`pdk status` tells how it stands; `{again}` does the night again."]
     subject = f"[pdk] the night of {work.night.run_name}: {names} failed"
     # Not under the run's own name: of that its readers are told what the tests say.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -123,6 +124,11 @@ def silent_hosts(db: Connection, run_name: str, hosts: Iterable[str]) -> list[st
         )
     }
     return [host for host in hosts if host not in reported]
+
+
+def command(night: Night, *options: str) -> str:
+    """The command that does that very night: without its class and run it would be the latest daily one."""
+    return shlex.join(["pdk", "nightly", night.class_name, night.run_name, *options])
 
 
 def awaited_hosts(db: Connection, run_name: str) -> list[str]:

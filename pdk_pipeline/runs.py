@@ -130,9 +130,9 @@ def is_before(run: Run, other: Run) -> bool:
 
     Of runs of two kinds on one day, and where only one has a date, nobody knows better, and it counts as before.
     """
-    dates = [one.name[-10:] for one in (run, other) if _DATED.fullmatch(one.name)]
     if run == other:
         return False
+    dates = [one.name[-10:] for one in (run, other) if _DATED.fullmatch(one.name)]
     if len(dates) == 2:
         return dates[0] <= dates[1]
     return bool(dates) or run.created_at <= other.created_at

@@ -182,11 +182,11 @@ def _look_for_needs(status: Status) -> None:
         text = f"{records} in {items} of the quarantine"
         needs.append(Need(text, "`pdk quarantine list`"))
     for night, step in status.failed_steps:
-        again = f"`pdk nightly {night.class_name} {night.run_name} --again` repeats."
+        again = f"`{nights.command(night, '--again')}` repeats."
         needs.append(Need(f"{night.run_name}: {step.name} failed: {step.error}", again))
     for night, steps in status.nights:
         if night.ended_at is None and _stands_still(steps, night):
-            goes_on = f"`pdk nightly {night.class_name} {night.run_name}` goes on with it; is a writer running?"
+            goes_on = f"`{nights.command(night)}` goes on with it; is a writer running?"
             needs.append(Need(f"{night.run_name} does not get on", goes_on))
     if status.failed_messages:
         needs.append(Need(f"{counted(len(status.failed_messages), 'message')} reached nobody", "`pdk outbox list`"))

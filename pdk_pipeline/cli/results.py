@@ -55,7 +55,8 @@ def show(run: str, tests: tuple[str, ...], most: int, as_json: bool, **where: tu
         more = lookup.count(db, found, wanted) - len(some)
         if more:
             say(f"… and {more:,} more; -host=, -context=, -project= and -status= narrow it, --most=N shows more")
-        without = [test for test in tests if len(tests) > 1 and not lookup.count(db, found, selection(where, (test,)))]
+        several = tests if len(tests) > 1 else ()
+        without = [test for test in several if not lookup.count(db, found, selection(where, (test,)))]
         if without:
             say(f"there is no result of {' '.join(map(shown, without))} in {found.name}")
         return 1 if without else 0
@@ -136,10 +137,12 @@ def history(tests: tuple[str, ...], most_runs: int, as_json: bool, **where: tupl
 
 def _now(results: Sequence[Past]) -> str:
     """How a test is, and since when."""
+    from pdk_pipeline.formats.text import counted
+
     letters = "".join(result.status for result in results)
     now = letters[-1]
     same = len(letters) - len(letters.rstrip(now))
-    return f"{now} since {results[-same].test_run} ({same:,} run{'s' if same > 1 else ''})"
+    return f"{now} since {results[-same].test_run} ({counted(same, 'run')})"
 
 
 @click.command(cls=Command)

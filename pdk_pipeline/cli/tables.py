@@ -28,12 +28,15 @@ MOST_DRAWN = 1_000
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, footer: Sequence[object] = ()) -> None:
     """Print rows under headings. Numbers stand to the right; a heading that ends in ` #` says so of its column."""
-    rows = list(rows)
-    if not (sys.stdout.isatty() and len(rows) <= MOST_DRAWN and _draw(columns, rows, footer)):
-        _line_up(columns, rows, footer)
+    heads = [column.removesuffix(" #") for column in columns]
+    are_right = [column.endswith(" #") for column in columns]
+    cells = [list(map(_cell, row)) for row in rows]
+    foot = list(map(_cell, footer))
+    if not (sys.stdout.isatty() and len(cells) <= MOST_DRAWN and _draw(heads, cells, foot, are_right)):
+        _line_up([heads, *cells, *([foot] if foot else [])], are_right)
 
 
-def _draw(columns: Sequence[str], rows: Sequence[Sequence[object]], footer: Sequence[object]) -> bool:
+def _draw(heads: list[str], cells: list[list[str]], foot: list[str], are_right: list[bool]) -> bool:
     """Draw the table for a terminal; False: that is too narrow.
 
     Only the widest column is folded: a name or a number in pieces can be neither read nor copied.
@@ -43,42 +46,32 @@ def _draw(columns: Sequence[str], rows: Sequence[Sequence[object]], footer: Sequ
     from rich.table import Table
     from rich.text import Text
 
-    heads = [column.removesuffix(" #") for column in columns]
-    lines = [heads, *([_cell(value) for value in row] for row in (*rows, footer) if row)]
-    widths = [max(map(_width, cells)) for cells in zip(*lines, strict=True)]
+    feet = foot or [""] * len(heads)
+    widths = [max(map(_width, column)) for column in zip(heads, feet, *cells, strict=True)]
     console = Console(highlight=False)
-    left_for_widest = console.width - (sum(widths) + len(GAP) * (len(widths) - 1) - max(widths))
-    if left_for_widest < min(max(widths), LEAST_FOLDED):
+    widest = widths.index(max(widths))
+    left_for_it = console.width - (sum(widths) - widths[widest]) - len(GAP) * (len(widths) - 1)
+    if left_for_it < min(widths[widest], LEAST_FOLDED):
         return False
+    widths[widest] = min(widths[widest], left_for_it)
     table = Table(
-        box=box.SIMPLE_HEAD, show_footer=bool(footer), show_edge=False, pad_edge=False, padding=(0, len(GAP) - 1, 0, 0)
+        box=box.SIMPLE_HEAD, show_footer=bool(foot), show_edge=False, pad_edge=False, padding=(0, len(GAP) - 1, 0, 0)
     )
-    for number, (head, column, width) in enumerate(zip(heads, columns, widths, strict=True)):
-        table.add_column(
-            head,
-            Text(_cell(footer[number])) if footer else "",
-            justify="right" if column.endswith(" #") else "left",
-            overflow="fold",
-            width=min(width, left_for_widest) if width == max(widths) else width,
-        )
-    for row in rows:
-        table.add_row(*(Text(_cell(value), STATUS_STYLES.get(str(value), "")) for value in row))
+    for head, end, width, is_right in zip(heads, feet, widths, are_right, strict=True):
+        table.add_column(head, Text(end), justify="right" if is_right else "left", overflow="fold", width=width)
+    for row in cells:
+        table.add_row(*(Text(cell, STATUS_STYLES.get(cell, "")) for cell in row))
     console.print(table)
     return True
 
 
-def _line_up(columns: Sequence[str], rows: Iterable[Sequence[object]], footer: Sequence[object]) -> None:
+def _line_up(table: list[list[str]], are_right: list[bool]) -> None:
     """Columns by spaces alone, nothing folded or cut off."""
-    head = [column.removesuffix(" #") for column in columns]
-    table = [head, *([_cell(value) for value in row] for row in rows)]
-    if footer:
-        table.append([_cell(value) for value in footer])
     lined_up = []
-    for column, cells in zip(columns, zip(*table, strict=True), strict=True):
+    for cells, is_right in zip(zip(*table, strict=True), are_right, strict=True):
         taken = [_width(cell) for cell in cells]
         widest = max(taken)
         gaps = [" " * (widest - width) for width in taken]
-        is_right = column.endswith(" #")
         pairs = zip(gaps, cells, strict=True) if is_right else zip(cells, gaps, strict=True)
         lined_up.append(["".join(pair) for pair in pairs])
     click.echo("\n".join(GAP.join(line).rstrip() for line in zip(*lined_up, strict=True)))

@@ -51,5 +51,6 @@ def _streaks(db: Connection, hosts: Collection[str], run: Run) -> dict[str, Stre
         if not waiting:
             break
         for host in waiting:
-            streaks[host] = Streak(before.name, streaks[host].nights + 1, len(past) >= MOST_RUNS)
-    return {host: streak._replace(is_longer=streak.is_longer and host in waiting) for host, streak in streaks.items()}
+            streaks[host] = Streak(before.name, streaks[host].nights + 1, is_longer=False)
+    is_all_known = len(past) < MOST_RUNS
+    return {host: streak._replace(is_longer=host in waiting and not is_all_known) for host, streak in streaks.items()}

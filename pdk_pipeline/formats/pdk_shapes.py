@@ -136,9 +136,12 @@ class Shapes:
             log: bytes | memoryview = default_log
             if shape.has_log:
                 tail = shape.tail(data, end - 1, stop)
-                if tail is None or not (_LOG_END_BYTES < tail.end() - tail.start() <= MOST_FIELDS_BYTES):
+                if tail is None:
                     break
-                values, log, end = values + tail.groups(), source[end : tail.start() + 1], tail.end()
+                log_end, tail_end = tail.span()
+                if not _LOG_END_BYTES < tail_end - log_end <= MOST_FIELDS_BYTES:
+                    break
+                values, log, end = values + tail.groups(), source[end : log_end + 1], tail_end
             shape.numbers.append(number)
             shape.values.append(values)
             shape.logs.append(log)

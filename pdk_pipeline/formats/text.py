@@ -45,6 +45,6 @@ def in_one_line(text: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in signs)
 
 
-def counted(number: int, what: str) -> str:
-    """A number of things: 1 test, 1,204 tests."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def counted(number: int, what: str, several: str = "") -> str:
+    """A number of things: 1 test, 1,204 tests; `several`: what they are called where that is not `what` with an s."""
+    return f"{number:,} {what if number == 1 else several or f'{what}s'}"

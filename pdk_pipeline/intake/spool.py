@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pdk_pipeline.durable import sync
 from pdk_pipeline.errors import SpoolUnusable
-from pdk_pipeline.formats.text import in_one_line, readable
+from pdk_pipeline.formats.text import in_one_line
 from pdk_pipeline.intake import archive
 
 if TYPE_CHECKING:
@@ -123,10 +123,9 @@ def unfit(settings: Settings) -> list[str]:
 
 
 def _is_growing(settings: Settings, about: os.stat_result, now: float) -> bool:
-    settled_before = now - settings.settle_seconds
     # A time further ahead is no growth, but a clock that was wrong.
-    latest = settled_before + 2 * settings.settle_seconds + CLOCK_SLACK_SECONDS
-    return stat.S_ISREG(about.st_mode) and settled_before < about.st_mtime <= latest
+    latest = now + settings.settle_seconds + CLOCK_SLACK_SECONDS
+    return stat.S_ISREG(about.st_mode) and now - settings.settle_seconds < about.st_mtime <= latest
 
 
 def _why_unfit(path: Path, about: os.stat_result) -> str:
@@ -138,7 +137,7 @@ def _why_unfit(path: Path, about: os.stat_result) -> str:
 
 def shown(path: Path | str) -> str:
     """A file's name or path as people are shown it."""
-    return in_one_line(readable(os.fsencode(path)))
+    return in_one_line(os.fspath(path))
 
 
 def _clock_of(directory: Path) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pdk_pipeline.comparison import Category, CauseKind, Environment
+from pdk_pipeline.formats.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -45,8 +46,8 @@ STATUS_NAMES = {"P": "passed", "F": "failed", "E": "error", "D": "disabled", "M"
 
 
 def number(value: int, noun: str = "", plural: str = "") -> str:
-    """1 host; 5,012 hosts."""
-    return f"{value:,} {noun if value == 1 else plural or noun + 's'}" if noun else f"{value:,}"
+    """1 host; 5,012 hosts; of nothing in particular 5,012."""
+    return counted(value, noun, plural) if noun else f"{value:,}"
 
 
 def place(environment: Environment) -> str:

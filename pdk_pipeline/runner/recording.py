@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pdk_pipeline.errors import BadEnvironment
+from pdk_pipeline.formats.text import counted
 from pdk_pipeline.results import Status
 from pdk_pipeline.runner import journal
 from pdk_pipeline.runner.batch import Batch, batch_of, refuse_relative
@@ -289,7 +290,7 @@ class Recorder:
         if self._log.problem:
             terminalreporter.write_line(f"pdk: results could not be written: {self._log.problem}", red=True)
         elif not self._journal:
-            results = "1 result" if self._number == 1 else f"{self._number:,} results"
+            results = counted(self._number, "result")
             terminalreporter.write_sep("-", f"pdk log: {self._log.path} ({results})")
 
     def pytest_unconfigure(self) -> None:

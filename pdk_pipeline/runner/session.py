@@ -171,10 +171,11 @@ class Session:
         try:
             environment = self._environments.of(folder.path, folder.top)
             limit_seconds = self._limit_seconds or _limit(environment.get("PDK_TIMEOUT", ""), folder.path)
-            refuse_relative(batch_of(self._given, environment, self.batch))
+            batch = batch_of(self._given, environment, self.batch)
+            refuse_relative(batch)
         except BadEnvironment as error:
             environment, refusal = dict(self._environments.outside), str(error)
-        batch = batch_of(self._given, environment, self.batch)
+            batch = batch_of(self._given, environment, self.batch)
         environment |= batch.variables() | {
             "PDK_DIRECTORY": str(folder.path),
             "PDK_TOP": str(folder.top),

@@ -52,3 +52,13 @@ def test_on_a_terminal_too_narrow_to_fold_into_rows_stay_whole(printed):
         "daily_2026-11-23    7,560  the deadline came; not reported: banana, cherry, elderberry",
         "daily_2026-11-24       12",
     ]
+
+
+def test_of_two_widest_columns_one_is_folded(monkeypatch, capsys):
+    one, other = "a" * 40, "b" * 40
+    monkeypatch.setenv("COLUMNS", "70")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    tables.print_table(["one", "other"], [(one, other)])
+    lines = click.unstyle(capsys.readouterr().out).split()
+    assert other in lines
+    assert one not in lines
