@@ -70,8 +70,11 @@ def groups(
 
     def group(category: Category, changes: Sequence[Change]) -> Group:
         here = [change for change in changes if not (_is_silent_host(change) and change.host in told_elsewhere)]
-        lines = tuple(_line(known, folding) for folding in _foldings(filter(is_listed, here))[:most_lines])
-        more = len(_foldings(here)) - len(lines)
+        listed = list(filter(is_listed, here))
+        foldings = _foldings(listed)
+        lines = tuple(_line(known, folding) for folding in foldings[:most_lines])
+        in_all = foldings if len(listed) == len(here) else _foldings(here)
+        more = len(in_all) - len(lines)
         return Group(
             category, phrase(category, changes), _detail(category, changes), _count(category, changes), lines, more
         )
